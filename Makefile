@@ -1,0 +1,52 @@
+# holdfast: run, test, bench, check. Each makes its own .venv first; nothing else is needed
+# but Python 3.11+ and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready-dev
+BENCH  := $(VENV)/.ready-bench
+WORKERS ?= 2
+
+.PHONY: run test unit real bench check format clean help
+
+help:  ## Say what can be made
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+run: $(READY)  ## Start the demo: a shop, its PostgreSQL, and a button that stops it
+	@exec $(BIN)/holdfast demo
+
+test: check  ## Check, then run every test against real servers
+	$(BIN)/python -m pytest
+
+unit: $(READY)  ## The fast tests only
+	$(BIN)/python -m pytest tests/unit tests/property
+
+real: $(READY)  ## Real servers, real faults only
+	$(BIN)/python -m pytest tests/real
+
+bench: $(BENCH)  ## Measure against the peers and write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
+
+check: $(READY)  ## Lint, format, types, floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## Format in place
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove everything that was made
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing holdfast and its development tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(BENCH): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@

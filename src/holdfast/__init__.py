@@ -1,0 +1,1 @@
+"""holdfast keeps a web backend standing when its database does not."""

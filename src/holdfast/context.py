@@ -1,0 +1,127 @@
+"""The request under way, and its ledger: what one attempt sent and what failed.
+
+The owner of a `Ledger` is the attempt it belongs to; the drivers' hooks write it, from whatever
+thread or task carries the attempt's context. All writes are single attribute stores.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from holdfast.policy.replay import SAFE_METHODS, Commit, Known, may_run_again, worst
+
+if TYPE_CHECKING:
+    from holdfast.faults.category import Fault
+
+
+class Ledger:
+    """What one attempt at a request sent to databases, and what became of it."""
+
+    __slots__ = (
+        "attempts",
+        "databases",
+        "error",
+        "fault",
+        "lost",
+        "open_writes",
+        "pending",
+        "sent",
+        "settled",
+    )
+
+    def __init__(self) -> None:
+        self.sent = 0  # statements handed to a driver
+        self.attempts = 0  # statements or connections really tried: a refusal at the door is none
+        self.pending = 0  # COMMITs on their way
+        self.open_writes = 0  # transactions that wrote and have not ended
+        self.settled = Commit.NONE  # the worst end of a transaction that wrote
+        self.fault: Fault | None = None  # the latest transient failure
+        self.error: BaseException | None = None  # the exception it was read from
+        self.lost: str | None = None  # name of the database whose connection was lost
+        self.databases: set[str] = set()  # names of the databases it asked for
+
+    @property
+    def commit(self) -> Commit:
+        """What is known of the attempt's writes."""
+        return worst(self.settled, Commit.SENT) if self.pending else self.settled
+
+    def settle(self, commit: Commit) -> None:
+        """A transaction that wrote has ended so."""
+        self.settled = worst(self.settled, commit)
+
+
+class Request:
+    """One unit of work: what stays the same however often it is attempted."""
+
+    __slots__ = (
+        "abandoned",
+        "arrived_at",
+        "attempt",
+        "body_whole",
+        "client",
+        "deadline_at",
+        "headers",
+        "held_for",
+        "id",
+        "key",
+        "kind",
+        "ledger",
+        "method",
+        "path",
+        "started",
+        "user_id",
+        "waited_out",
+    )
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the word everyone uses
+        method: str,
+        path: str,
+        arrived_at: float,
+        deadline_at: float,
+        key: str | None = None,
+        kind: str = "http",
+    ) -> None:
+        self.id = id
+        self.kind = kind
+        self.method = method
+        self.path = path
+        self.arrived_at = arrived_at  # monotonic
+        self.deadline_at = deadline_at  # monotonic
+        self.key = key
+        self.attempt = 1
+        self.held_for = 0.0  # seconds spent waiting for a database, all attempts together
+        self.started = False  # a byte of the answer left
+        self.body_whole = True  # what was read of the body is kept and can be given again
+        self.abandoned = False  # the client has left
+        self.waited_out = False  # it has used up its waiting time
+        self.user_id: str | None = None
+        self.client: str | None = None
+        self.headers: Any = ()  # raw ASGI headers, read only when something has to be told
+        self.ledger = Ledger()
+
+    @property
+    def safe(self) -> bool:
+        """Whether the method is safe in the sense of RFC 9110."""
+        return self.method in SAFE_METHODS
+
+    def may_run_again(self) -> bool:
+        """Whether this request could be run again if its attempt failed now."""
+        if self.kind != "http":
+            return False
+        ledger = self.ledger
+        return may_run_again(
+            Known(
+                safe=self.safe,
+                keyed=self.key is not None,
+                sent=ledger.sent > 0,
+                commit=ledger.commit,
+                started=self.started,
+                body_whole=self.body_whole,
+            )
+        )
+
+
+REQUEST: ContextVar[Request | None] = ContextVar("holdfast_request", default=None)
