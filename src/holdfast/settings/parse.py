@@ -1,0 +1,189 @@
+"""From the text of a variable to a value: every reader returns it or says what is wrong.
+
+A `ValueError` of these readers finishes the sentence "NAME ..." and never holds the text that was
+read: whether that may be shown is decided by whoever knows if it is a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,15}", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,12})\s*([kmg]?)(i?b)?", re.ASCII)
+_SCHEME = re.compile(r"[a-z][a-z0-9.-]*(\+[a-z0-9_.-]+)?", re.ASCII)
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_LEVELS = {"warn": "warning", "fatal": "critical"}
+
+SECRET_LENGTH = 32
+
+# Compared without case, hyphens, underscores and spaces. The first must match whole, the others begin.
+_PLACEHOLDERS = frozenset(
+    ("secret", "supersecret", "mysecret", "topsecret", "password", "default", "example", "test")
+)
+_PLACEHOLDER_BEGINNINGS = (
+    "changeme",
+    "changethis",
+    "replaceme",
+    "replacewith",
+    "devsecret",
+    "devonly",
+    "yoursecret",
+    "yourjwtsecret",
+    "yoursupersecret",
+    "supersecretkey",
+    "examplesecret",
+    "testsecret",
+    "insertsecret",
+    "djangoinsecure",
+    "fastapiinsecure",
+)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The one of *known* that *word* was probably meant to be, or None."""
+    import difflib  # only a mistake pays for it
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def text(given: str) -> str:
+    """Any text, without the spaces round it."""
+    return given.strip()
+
+
+def boolean(given: str) -> bool:
+    """true or false, and the usual other words for them."""
+    word = given.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError("must be true or false")
+
+
+def whole(least: int, most: int | None = None, unit: str = "") -> Callable[[str], int]:
+    """A reader of whole numbers from *least* to *most*."""
+    kind = f"a whole number{f' of {unit}' if unit else ''}"
+
+    def read(given: str) -> int:
+        if not _WHOLE.fullmatch(given.strip()):
+            raise ValueError(f"must be {kind}")
+        value = int(given)
+        if most is not None and not least <= value <= most:
+            raise ValueError(f"must be {kind} from {least} to {most}")
+        if value < least:
+            raise ValueError(f"must be {kind}, at least {least}")
+        return value
+
+    return read
+
+
+def milliseconds(least: int) -> Callable[[str], float]:
+    """A reader of milliseconds that returns seconds."""
+    read = whole(least, unit="milliseconds")
+    return lambda given: read(given) / 1000
+
+
+def size(given: str) -> int:
+    """A number of bytes; k, m and g mean 1024 of the unit below."""
+    found = _SIZE.fullmatch(given.strip().lower())
+    if found is None:
+        raise ValueError("must be a number of bytes such as 65536, 64k or 256m")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """A reader of one of *words*, whatever their case."""
+    listed = f"{', '.join(words[:-1])} or {words[-1]}"
+
+    def read(given: str) -> str:
+        word = given.strip().lower()
+        if word in words:
+            return word
+        near = nearest(word, words)
+        raise ValueError(f"must be {listed}" + (f"; did you mean {near}?" if near else ""))
+
+    return read
+
+
+def level(given: str) -> str:
+    """A level of Python's logging, in lower case."""
+    word = given.strip().lower()
+    return choice("debug", "info", "warning", "error", "critical")(_LEVELS.get(word, word))
+
+
+def ssl_mode(given: str) -> str:
+    """One of PostgreSQL's six words; true means `require` and false `disable`."""
+    word = given.strip().lower()
+    if word in _TRUE:
+        return "require"
+    if word in _FALSE:
+        return "disable"
+    if word in _SSL_MODES:
+        return word
+    raise ValueError(f"must be true, false or one of {', '.join(_SSL_MODES)}")
+
+
+def url(*schemes: str, host: bool = True) -> Callable[[str], str]:
+    """A reader of URLs of *schemes*, or of any; a driver may follow as in `postgresql+asyncpg`.
+
+    *host* says whether one must be named.
+    """
+
+    def read(given: str) -> str:
+        value = given.strip()
+        scheme, colon, rest = value.partition("://")
+        if not colon or not _SCHEME.fullmatch(scheme.lower()) or any(sign.isspace() for sign in value):
+            raise ValueError(f"must be a URL such as {schemes[0] if schemes else 'scheme'}://host/name")
+        _check_scheme(scheme.lower().partition("+")[0], schemes)
+        _check_authority(value)
+        if host and not rest.partition("/")[0].rpartition("@")[2]:
+            raise ValueError("must name a host after ://")
+        return value
+
+    return read
+
+
+def _check_scheme(scheme: str, schemes: tuple[str, ...]) -> None:
+    if not schemes or scheme in schemes:
+        return
+    near = nearest(scheme, schemes)
+    raise ValueError(
+        f"must begin with {'://, '.join(schemes[:4])}://" + (f"; did you mean {near}://?" if near else "")
+    )
+
+
+def _check_authority(value: str) -> None:
+    # Several hosts in one URL (`a:5432,b:5432`) are a URL to databases, but not to urllib.
+    authority = value.partition("://")[2].partition("/")[0].partition("?")[0]
+    if "," in authority.rpartition("@")[2]:
+        return
+    try:
+        urlsplit(value).port  # noqa: B018 - the property is the check
+    except ValueError:
+        # Not the library's own words: they quote what it took for the port, often half of a password.
+        raise ValueError(
+            "must have a port from 0 to 65535 after its host; write @ : / # in a password as %40 %3A %2F %23"
+        ) from None
+
+
+def origins(given: str) -> str:
+    """One or more http(s) URLs, separated by commas."""
+    read = url("http", "https")
+    return ",".join(read(one) for one in given.split(","))
+
+
+def weakness(secret: str) -> str | None:
+    """What is wrong with *secret* in production, without a word of it; None when it will do."""
+    plain = re.sub(r"[-_\s]", "", secret.strip().lower())
+    if plain in _PLACEHOLDERS or plain.startswith(_PLACEHOLDER_BEGINNINGS):
+        return "is a known placeholder: anyone can guess it"
+    if len(secret) < SECRET_LENGTH:
+        return f"is shorter than {SECRET_LENGTH} characters"
+    return None
