@@ -1,0 +1,1 @@
+"""Faults on purpose: real servers that can be stopped, and a proxy that misbehaves on command."""
