@@ -1,0 +1,45 @@
+"""The verdicts that several libraries share, each with a name.
+
+Three questions give a verdict: may the same operation succeed when run again, is the connection
+gone, and can the operation have taken effect. Whoever answers the last one wrongly doubles orders,
+so `NOT_APPLIED` is said only when nothing was sent, or when the server itself said that it refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from holdfast.faults.category import Category, Fault, Outcome, Severity
+
+UNKNOWN = Fault(Category.UNKNOWN, 500, False, Outcome.UNKNOWN)
+CANCELLED = Fault(Category.UNKNOWN, 500, False, Outcome.UNKNOWN, Severity.INFO)
+
+# The connection broke while it was in use: what was sent may have arrived.
+LOST = Fault(Category.DATABASE_CONNECTION, 503, True, Outcome.UNKNOWN, lost=True)
+# Nothing was sent: nobody listened, the name was not found, the connection was closed before.
+REFUSED = replace(LOST, outcome=Outcome.NOT_APPLIED)
+# A connection that will not come by waiting: the pool was closed by its owner.
+CLOSED = Fault(Category.DATABASE_CONNECTION, 503, False, Outcome.NOT_APPLIED)
+# A wrong name or a wrong setting: somebody has to mend it.
+MISCONFIGURED = replace(CLOSED, severity=Severity.CRITICAL)
+# The database does not accept our name or password. Ours, so never a 401 for the client.
+UNAUTHENTICATED = Fault(Category.AUTHENTICATION, 503, False, Outcome.NOT_APPLIED, Severity.CRITICAL)
+FORBIDDEN = Fault(Category.AUTHORIZATION, 500, False, Outcome.NOT_APPLIED)
+
+# The server answered: this statement was refused, and will be again.
+QUERY = Fault(Category.DATABASE_QUERY, 500, False, Outcome.NOT_APPLIED)
+BROKEN = replace(QUERY, severity=Severity.CRITICAL)
+# Refused because of a plan or a schema that both sides now know better.
+OUTDATED = Fault(Category.DATABASE_QUERY, 503, True, Outcome.NOT_APPLIED, Severity.WARNING)
+INVALID = Fault(Category.VALIDATION, 422, False, Outcome.NOT_APPLIED, Severity.WARNING)
+DUPLICATE = Fault(Category.CONFLICT, 409, False, Outcome.NOT_APPLIED, Severity.WARNING)
+# Another transaction was first; run again, this one may be.
+RACE = Fault(Category.CONFLICT, 503, True, Outcome.NOT_APPLIED, Severity.WARNING)
+
+CROWDED = Fault(Category.OVERLOAD, 503, True, Outcome.NOT_APPLIED)
+EXHAUSTED = replace(CROWDED, transient=False)
+FULL = replace(EXHAUSTED, severity=Severity.CRITICAL)
+
+# The server gave the statement up, or we did.
+CANCELLED_QUERY = Fault(Category.TIMEOUT, 504, False, Outcome.NOT_APPLIED)
+TIMED_OUT = replace(CANCELLED_QUERY, outcome=Outcome.UNKNOWN)
