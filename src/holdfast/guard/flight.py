@@ -9,7 +9,7 @@ from holdfast.clock import Clock
 from holdfast.events import BUS, RetryScheduled
 from holdfast.guard.allowance import RetryBudget
 from holdfast.guard.circuit import Circuit, Refused
-from holdfast.policy.breaker import State
+from holdfast.policy.breaker import Open, State
 from holdfast.policy.matching import On, concerns
 from holdfast.policy.retry import Failure, GiveUp, Retry, after_failure
 
@@ -104,9 +104,13 @@ class Flight:
             retry_after=float(asked) if isinstance(asked, int | float) else None,
             forbidden=getattr(error, "do_not_retry", False) is True,
         )
-        decision = after_failure(terms.retry, failure, terms.clock.monotonic(), self.deadline_at, terms.dice)
+        now = terms.clock.monotonic()
+        decision = after_failure(terms.retry, failure, now, self.deadline_at, terms.dice)
         if isinstance(decision, GiveUp):
             return decision
+        state = terms.circuit.state
+        if isinstance(state, Open) and state.until > now + decision.after:
+            return GiveUp.OPEN  # waiting would only delay the refusal
         return decision.after if terms.budget.take() else GiveUp.BUDGET
 
     def _note(self, error: BaseException, why: GiveUp) -> None:
