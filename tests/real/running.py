@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.drill.afterlife import Afterlife
 from holdfast.drill.ports import quiet_port
 from holdfast.drill.postgresql import PostgreSQL
 
@@ -117,6 +118,7 @@ def running(
                 start_new_session=True,
             )
         one = Running(process, port, log)
+        afterlife = Afterlife('kill -KILL -- "-$1"', str(process.pid))
         try:
             if ready:
                 one.await_ready()
@@ -125,6 +127,7 @@ def running(
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            afterlife.farewell()
 
 
 def _command(shop: Shop, port: int, bare: bool) -> list[str]:

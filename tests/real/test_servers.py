@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import asyncpg
 import psutil
@@ -107,21 +108,35 @@ def test_nothing_is_left_behind(postgresql: PostgreSQL) -> None:
     assert not folder.exists()
 
 
-def test_a_program_that_forgets_to_clean_up_leaves_nothing_either() -> None:
-    program = (
-        "from holdfast.drill.servers import real_server\n"
-        "server = real_server('postgresql').__enter__()\n"
-        "print(server.pid, flush=True)\n"
-        "raise SystemExit(3)\n"
-    )
+PROGRAM = """
+import os, signal
+from holdfast.drill.servers import real_server
+server = real_server('postgresql').__enter__()
+print(server.pid, server.folder, flush=True)
+"""
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
-    assert done.returncode == 3
-    give_up_at = time.monotonic() + 5
-    while psutil.pid_exists(int(done.stdout)) and time.monotonic() < give_up_at:
+ENDS = ["raise SystemExit(3)", "os.kill(os.getpid(), signal.SIGKILL)", "server.pause(); 1/0"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_program_that_does_not_clean_up_leaves_nothing_either(end: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM + end], capture_output=True, text=True, check=False)
+
+    pid, folder = done.stdout.split()
+    assert done.returncode != 0
+    give_up_at = time.monotonic() + 10
+    while (alive(int(pid)) or Path(folder).exists()) and time.monotonic() < give_up_at:
         time.sleep(0.01)
-    assert not psutil.pid_exists(int(done.stdout))
+    assert not alive(int(pid))
+    assert not Path(folder).exists()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_server_does_not_belong_to_the_terminal_s_process_group(postgresql: PostgreSQL) -> None:

@@ -1,8 +1,8 @@
 """A real PostgreSQL, from a wheel: started in a temporary folder, hurt on command, cleaned up.
 
 The owner of the server process is the `PostgreSQL` object; at the end of the `with` block, or at
-the latest when the interpreter ends, the process and its folder are gone. PostgreSQL refuses to
-run as root, so root hands the processes and their folder to another user.
+the latest when the interpreter ends, even by SIGKILL, the process and its folder are gone.
+PostgreSQL refuses to run as root, so root hands the processes and their folder to another user.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 import psutil
 
+from holdfast.drill.afterlife import Afterlife, after_postgresql
 from holdfast.drill.ports import quiet_port
 from holdfast.drill.postgresql_files import Account, Programs, data_folder, find_programs, service_account
 from holdfast.drill.proxy import Proxy
@@ -71,12 +72,14 @@ class PostgreSQL:
         self._programs: Programs = find_programs()
         self._account: Account = service_account()
         self._process: subprocess.Popen[bytes] | None = None
+        self._afterlife: Afterlife | None = None
         self._owner = os.getpid()
 
     def __enter__(self) -> Self:
         atexit.register(self.close)
         try:
             self.folder = data_folder(self._programs, self._account, self.options.password)
+            self._afterlife = after_postgresql(str(self.folder))
             self.start()
         except BaseException:
             self.close()
@@ -154,6 +157,9 @@ class PostgreSQL:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = None
+        if self._afterlife is not None:
+            self._afterlife.farewell()
+            self._afterlife = None
 
     # ── what it tells ────────────────────────────────────────────────────────────────────────
 
