@@ -1,0 +1,163 @@
+"""Every event of the bus as a structured log line, and every outage as one incident.
+
+What happens to single requests is told at debug; for the rest there is one line when a database
+is lost, one each ten seconds while it is probed, and one summary when it is back. The owner of
+the figures of an outage is `EventLog`; events arrive from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypeAlias
+
+from holdfast import events
+from holdfast.clock import SYSTEM_CLOCK, Clock
+from holdfast.context import REQUEST
+from holdfast.faults.classify import classify
+from holdfast.telemetry.counting import LINE_S, Counted, Fingerprint, Full, Quiet, Verdict, template
+from holdfast.telemetry.enrichment import about, operation
+from holdfast.telemetry.incidents import Incidents, Summary
+from holdfast.telemetry.lines import shown
+
+Write: TypeAlias = Callable[[str, str, Mapping[str, Any] | None, BaseException | None], None]
+
+KINDS_TOLD: Final = 5  # kinds of repeated records in the summary
+
+
+@dataclass(slots=True)
+class Outage:
+    """What happened to requests while databases were away."""
+
+    held: int = 0
+    replayed: int = 0
+    recovered: int = 0
+    refused: int = 0
+    failed: int = 0
+    abandoned: int = 0
+
+
+class EventLog:
+    """Subscriber of the bus that writes. *write* takes level, event name, fields and exception."""
+
+    def __init__(self, write: Write, incidents: Incidents, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._write = write
+        self._incidents = incidents
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._outage = Outage()
+        self._probe_told_at: dict[str, float] = {}
+
+    def __call__(self, event: events.Event) -> None:
+        """Tell *event*."""
+        match event:
+            case events.RequestFailed() | events.UncaughtError():
+                self._tell_error(event)
+            case events.RequestRefused():
+                self._tally("refused")
+                self._tell_counted(event, Fingerprint("holdfast", event.level, None, event.code))
+            case events.RetryScheduled():
+                self._tell_counted(event, Fingerprint("holdfast", event.level, None, event.guard))
+            case events.DatabaseRecovered():
+                self._tell_recovery(event)
+            case events.ReconnectAttempted():
+                self._write(self._probe_level(event), event.name, told(event), None)
+            case _:
+                self._tally(_TALLIED.get(type(event)))
+                self._write(event.level, event.name, told(event), None)
+
+    def _tally(self, what: str | None) -> None:
+        if what is not None:
+            with self._lock:
+                setattr(self._outage, what, getattr(self._outage, what) + 1)
+
+    def _probe_level(self, event: events.ReconnectAttempted) -> str:
+        """Debug, except for one line each ten seconds of an outage."""
+        now = self._clock.monotonic()
+        if now - self._probe_told_at.setdefault(event.database, now) < LINE_S:
+            return event.level
+        self._probe_told_at[event.database] = now
+        return "warning"
+
+    def _tell_error(self, event: events.RequestFailed | events.UncaughtError) -> None:
+        error = event.error
+        fault = classify(error)
+        place = template(event.path if isinstance(event, events.RequestFailed) else event.where)
+        verdict = self._incidents.count(Fingerprint("holdfast", event.level, type(error).__name__, place))
+        fields = {**told(event), **_about_error(error), "category": str(fault.category)}
+        if isinstance(event, events.RequestFailed):
+            self._tally("failed")
+            request = REQUEST.get()
+            if request is not None:
+                fields = {**about(request, self._clock.monotonic()), **fields}
+        if not fault.transient and isinstance(verdict, Quiet):
+            self._write(event.level, event.name, fields, None)  # a bug: each one is told, in one line
+            return
+        self._tell(verdict, event, fields, error)
+
+    def _tell_counted(self, event: events.Event, fingerprint: Fingerprint) -> None:
+        self._tell(self._incidents.count(fingerprint), event, told(event), None)
+
+    def _tell(
+        self, verdict: Verdict, event: events.Event, fields: dict[str, Any], error: BaseException | None
+    ) -> None:
+        match verdict:
+            case Full(earlier):
+                before = {"not_told_before": earlier} if earlier else {}
+                self._write(event.level, event.name, fields | before, error)
+            case Counted(times, within):
+                extra = {"times": times, "within_s": round(within, 1)}
+                self._write(event.level, event.name, fields | extra, None)
+            case Quiet():
+                self._write("debug", event.name, fields, None)
+
+    def _tell_recovery(self, event: events.DatabaseRecovered) -> None:
+        self._probe_told_at.pop(event.database, None)
+        with self._lock:
+            outage, self._outage = self._outage, Outage()
+        tally = {f"requests_{one.name}": getattr(outage, one.name) for one in fields(Outage)}
+        summary = _summary(self._incidents.settle())
+        self._write(event.level, event.name, {**told(event), **tally, **summary}, None)
+
+
+_TALLIED: Final[dict[type[events.Event], str]] = {
+    events.RequestHeld: "held",
+    events.RequestReplayed: "replayed",
+    events.RequestRecovered: "recovered",
+    events.RequestAbandoned: "abandoned",
+}
+
+
+def told(event: events.Event) -> dict[str, Any]:
+    """The fields of *event* as it is logged: seconds rounded to milliseconds, no exception object."""
+    return {
+        one.name: _rounded(getattr(event, one.name))
+        for one in fields(event)
+        if one.name not in ("error", "context")
+    } | dict(getattr(event, "context", {}))
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 3) if type(value) is float else value
+
+
+def _about_error(error: BaseException) -> dict[str, Any]:
+    # Only the first line: those that follow carry statements, parameters and rows.
+    told: dict[str, Any] = {
+        "error": type(error).__name__,
+        "message": shown(error).split("\n", 1)[0][:300],
+    }
+    if (query := operation(error)) is not None:
+        told["database_operation"] = query
+    return told
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    counted = summary.counted
+    kinds = {f"{key.logger}: {key.message}": times for key, times in list(counted.items())[:KINDS_TOLD]}
+    told: dict[str, Any] = {
+        "log_records_of_replayed_attempts": summary.forgotten,
+        "log_records_counted": sum(counted.values()),
+    }
+    return told | ({"log_records_by_kind": kinds} if kinds else {})

@@ -1,0 +1,56 @@
+"""Nothing gets lost between telling in full, counting and settling (LOG-5)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from holdfast.telemetry.counting import (
+    LINE_S,
+    Counted,
+    Fingerprint,
+    Full,
+    Quiet,
+    Seen,
+    settle,
+    step,
+    template,
+)
+
+KEY = Fingerprint("shop", "error", None, "it broke")
+gaps = st.lists(
+    st.floats(0.0, 100.0, allow_nan=False) | st.floats(0.0, 2.0, allow_nan=False), min_size=1, max_size=200
+)
+
+
+@settings(max_examples=500)
+@given(gaps)
+def test_every_failure_is_told_or_counted_exactly_once(waits: list[float]):
+    seen: Seen | None = None
+    now, told, counted = 0.0, 0, 0
+    told_at: list[float] = []
+    for wait in waits:
+        now += wait
+        seen, verdict = step(seen, now)
+        match verdict:
+            case Full(earlier):
+                told, counted = told + 1, counted + earlier
+                told_at.append(now)
+            case Counted(times):
+                counted += times
+                told_at.append(now)
+            case Quiet():
+                pass
+    assert seen is not None
+    _, untold = settle({KEY: seen}, now)
+
+    assert len(waits) == told + counted + sum(untold.values())
+    assert all(later - earlier >= LINE_S for earlier, later in pairwise(told_at))
+
+
+@settings(max_examples=500)
+@given(st.text(max_size=400), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_numbers_never_tell_two_failures_apart(text: str, one: int, other: int):
+    assert template(f"{one} {text[:50]}") == template(f"{other} {text[:50]}")
