@@ -118,7 +118,7 @@ def running(
                 start_new_session=True,
             )
         one = Running(process, port, log)
-        afterlife = Afterlife('kill -KILL -- "-$1"', str(process.pid))
+        afterlife = Afterlife('kill -s KILL -- "-$1"', str(process.pid))
         try:
             if ready:
                 one.await_ready()
