@@ -12,6 +12,7 @@ class Exit(IntEnum):
     NO_INPUT = 66
     UNAVAILABLE = 69
     SOFTWARE = 70
+    CANNOT_CREATE = 73
     CONFIG = 78
 
 

@@ -1,0 +1,156 @@
+"""What went wrong inside the application while it was imported: where, why, and what to do.
+
+One place of the application's own is named instead of a traceback, and no secret is told.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from holdfast.faults.redact import redact_text
+from holdfast.settings.declared import purposes
+from holdfast.settings.failure import Exit, StartFailure
+from holdfast.settings.parse import nearest
+from holdfast.settings.report import Misconfigured, Problem
+
+_PHASE = "application"
+_LONGEST_TEXT = 600
+_TRACEBACK = "Run the same command with --debug for the whole traceback."
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """What was being done ("importing shop"), and the application's folder."""
+
+    folder: Path
+    doing: str
+
+
+def explain(error: BaseException, mishap: Mishap) -> StartFailure:
+    """The failure to tell for *error*; `Misconfigured` when a variable is the reason."""
+    refused = _refused_settings(error, mishap)
+    if refused is not None:
+        return refused
+    if isinstance(error, SyntaxError):
+        return _syntax(error, mishap)
+    where = f"{_where(error, mishap)} ({mishap.doing})"
+    if isinstance(error, SystemExit):
+        description = f"{where}: the application ended the process with status {error.code!r}."
+        action = f"Let the module only define the application; guard scripts with __name__.\n{_TRACEBACK}"
+        return _failure(redact_text(description), action)
+    if isinstance(error, ModuleNotFoundError):
+        return _failure(f"{where}: there is no module {error.name!r}.", _missing(error.name or "", mishap))
+    description = f"{where}: {type(error).__name__}: {text_of(error)}"
+    if isinstance(error, ImportError):
+        return _failure(description, _import(error))
+    return _failure(description, f"Correct what this line does, and start again.\n{_TRACEBACK}")
+
+
+def text_of(error: BaseException) -> str:
+    """The text of *error*, redacted and bounded; never raises for an error that cannot be printed."""
+    try:
+        # pydantic's text quotes what it was given, and that may be a password.
+        errors = getattr(error, "errors", None)
+        if type(error).__name__ == "ValidationError" and callable(errors):
+            found = errors(include_input=False, include_url=False, include_context=False)
+            text = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+        else:
+            text = str(error)
+    except Exception:  # noqa: BLE001 - the application's exception has a broken text
+        return "(its text cannot be read)"
+    plain = redact_text(text).strip()
+    return plain if len(plain) <= _LONGEST_TEXT else f"{plain[: _LONGEST_TEXT - 1]}…"
+
+
+def _failure(description: str, action: str) -> StartFailure:
+    return StartFailure(_PHASE, description, action, Exit.SOFTWARE)
+
+
+def _refused_settings(error: BaseException, mishap: Mishap) -> Misconfigured | None:
+    """The report when a settings class, or `os.environ[...]`, refused the environment."""
+    app_env = os.environ.get("APP_ENV", "")
+    if isinstance(error, KeyError) and _asked_environ(error):
+        name = str(error.args[0])
+        purpose, example = purposes(mishap.folder).get(name, ("", ""))
+        wrong = f"is missing; {_where(error, mishap)} reads it"
+        return Misconfigured([Problem(name, wrong, purpose, example)], app_env)
+    if "pydantic_settings" not in sys.modules:
+        return None
+    from holdfast.settings.explain import explain_validation_error
+
+    return explain_validation_error(error, purposes(mishap.folder), app_env)
+
+
+def _asked_environ(error: KeyError) -> bool:
+    frames = [frame for frame, _ in _frames(error.__traceback__)]
+    return bool(frames) and bool(error.args) and frames[-1].f_locals.get("self") is os.environ
+
+
+def _syntax(error: SyntaxError, mishap: Mishap) -> StartFailure:
+    file = _shown(error.filename or "", mishap) or mishap.doing
+    place = f"{file}:{error.lineno}" if error.lineno else file
+    lines = [f"{place}: {type(error).__name__}: {redact_text(error.msg or 'invalid syntax')}"]
+    written = (error.text or "").rstrip()
+    if written and redact_text(written) == written:
+        stripped = written.lstrip()
+        lines.append(f"    {stripped}")
+        if error.offset:
+            before = stripped[: max(0, error.offset - 1 - (len(written) - len(stripped)))]
+            lines.append("    " + "".join("\t" if sign == "\t" else " " for sign in before) + "^")
+    ours = _is_ours(error.filename or "", mishap)
+    action = "Correct that line, and start again."
+    if not ours and error.filename:
+        version = f"{sys.version_info.major}.{sys.version_info.minor}"
+        action = f"That file belongs to an installed package: is it made for Python {version}?"
+    return _failure("\n".join(lines), action)
+
+
+def _missing(name: str, mishap: Mishap) -> str:
+    top = name.partition(".")[0]
+    _, folders, files = next(os.walk(mishap.folder), ("", [], []))
+    beside = [*folders, *(one.removesuffix(".py") for one in files if one.endswith(".py"))]
+    near = nearest(name, beside)
+    if near is not None and near != name:
+        return f"Did you mean {near}? Otherwise install what provides {top!r} for {sys.executable}."
+    return f"Install what provides {top!r} for {sys.executable}, or correct the import."
+
+
+def _import(error: ImportError) -> str:
+    if "partially initialized module" in str(error) or "circular import" in str(error):
+        return (
+            f"Two modules import each other: move one import into the function that needs it.\n{_TRACEBACK}"
+        )
+    return f"Correct the name that is imported, or install a version that has it.\n{_TRACEBACK}"
+
+
+def _where(error: BaseException, mishap: Mishap) -> str:
+    """`file:line` of the innermost frame that is the application's own, else of the innermost."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in _frames(error.__traceback__)]
+    seen = [one for one in frames if _is_ours(one[0], mishap)] or frames[-1:]
+    if not seen:
+        return mishap.doing
+    file, line = seen[-1]
+    return f"{_shown(file, mishap)}:{line}"
+
+
+def _frames(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    while trace is not None:
+        yield trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _is_ours(file: str, mishap: Mishap) -> bool:
+    if not file or file.startswith("<"):
+        return False
+    path = Path(file).resolve()
+    inside = path.is_relative_to(mishap.folder) and not path.is_relative_to(Path(sys.prefix).resolve())
+    return inside and "site-packages" not in path.parts
+
+
+def _shown(file: str, mishap: Mishap) -> str:
+    return str(Path(file).resolve().relative_to(mishap.folder)) if _is_ours(file, mishap) else file

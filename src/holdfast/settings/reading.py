@@ -1,0 +1,54 @@
+"""The phase "environment" as a whole: files, settings, declaration; all that is wrong at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from holdfast.settings.declared import declaration, missing
+from holdfast.settings.environment import Environment, export, load
+from holdfast.settings.report import Misconfigured
+from holdfast.settings.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a command asks of the environment.
+
+    *default* is the environment's name where nobody gave one; *options* are variables given on
+    the command line; *settings* is the application's class when it was handed over in code.
+    """
+
+    folder: Path
+    default: str
+    env_file: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    settings: type | None = None
+
+
+def read_environment(wanted: Wanted, environ: MutableMapping[str, str]) -> tuple[Environment, Settings]:
+    """Load, judge and export to *environ*, before the application is imported.
+
+    Raises `Misconfigured` with every problem of files, settings and declaration; *environ* has
+    been written then as well, for the application's own settings class is made from it.
+    """
+    found = load(wanted.folder, environ, default=wanted.default, env_file=wanted.env_file)
+    environment = found.override(wanted.options, "command line")
+    settings, problems = Settings.examined(environment.values, sources=environment.sources)
+    declared = declaration(wanted.folder, wanted.settings)
+    export(environment, environ)
+    if isinstance(declared.settings, str) and str(wanted.folder) not in sys.path:
+        sys.path.insert(0, str(wanted.folder))
+    lacking = missing(declared, environment.values, environment.app_env)
+    told = {one.name for one in problems}
+    everything = (
+        *environment.problems,
+        *problems,
+        *declared.problems,
+        *(one for one in lacking if one.name not in told),
+    )
+    if everything:
+        raise Misconfigured(everything, environment.app_env)
+    return environment, settings

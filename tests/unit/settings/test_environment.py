@@ -1,0 +1,202 @@
+"""The environment is the process's, over `.env.{APP_ENV}`, over `.env`, and nothing is changed by reading."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from holdfast.settings.environment import PROCESS, Environment, export, load
+from holdfast.settings.reading import Wanted, read_environment
+from holdfast.settings.report import Misconfigured
+from holdfast.settings.settings import Settings
+
+
+def loaded(folder: Path, process: dict[str, str] | None = None, env_file: Path | None = None) -> Environment:
+    return load(folder, process or {}, default="production", env_file=env_file)
+
+
+def test_the_process_wins_over_its_environments_file_and_that_over_the_common_one(tmp_path: Path) -> None:
+    """ENV-1."""
+    (tmp_path / ".env").write_text("A=common\nB=common\nC=common\n")
+    (tmp_path / ".env.production").write_text("A=own\nB=own\n")
+    found = loaded(tmp_path, {"A": "process"})
+
+    assert found.values == {"A": "process", "B": "own", "C": "common", "APP_ENV": "production"}
+    assert found.sources == {"A": PROCESS, "B": ".env.production", "C": ".env"}
+    assert [one.name for one in found.files] == [".env", ".env.production"]
+
+
+def test_an_explicit_file_wins_over_both_files_but_not_over_the_process(tmp_path: Path) -> None:
+    """ENV-1."""
+    (tmp_path / ".env").write_text("A=common\nB=common\n")
+    (tmp_path / ".env.production").write_text("A=own\nB=own\n")
+    explicit = tmp_path / "mine"
+    explicit.write_text("A=mine\nB=mine\n")
+    found = loaded(tmp_path, {"B": "process"}, explicit)
+
+    assert (found.values["A"], found.values["B"]) == ("mine", "process")
+
+
+def test_an_explicit_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    (problem,) = loaded(tmp_path, env_file=tmp_path / "mine").problems
+
+    assert problem.name == "--env-file"
+    assert "there is no such file" in problem.wrong
+
+
+@pytest.mark.parametrize(
+    ("process", "common", "expected", "assumed"),
+    [
+        ({}, "", "production", True),
+        ({}, "APP_ENV=staging", "staging", False),
+        ({"APP_ENV": "test"}, "APP_ENV=staging", "test", False),
+        ({"APP_ENV": "Development"}, "", "development", False),
+        ({"APP_ENV": " "}, "", "production", True),
+    ],
+)
+def test_the_environments_name_comes_from_the_process_then_the_common_file_then_the_command(
+    tmp_path: Path, process: dict[str, str], common: str, expected: str, assumed: bool
+) -> None:
+    """ENV-1."""
+    (tmp_path / ".env").write_text(common)
+    found = loaded(tmp_path, process)
+
+    assert (expected, assumed) == (found.app_env, found.assumed)
+    assert expected == found.values["APP_ENV"]
+
+
+def test_a_name_that_nobody_gave_is_announced(tmp_path: Path) -> None:
+    """ENV-1: and says so."""
+    assert (
+        loaded(tmp_path).announcement == "environment: production (assumed: APP_ENV is not set; no .env file)"
+    )
+    (tmp_path / ".env").touch()
+    assert loaded(tmp_path, {"APP_ENV": "staging"}).announcement == "environment: staging (.env)"
+
+
+@pytest.mark.parametrize("name", ["prodution", "../secrets", "local"])
+def test_an_unknown_name_reads_no_file_and_is_refused_by_the_settings(tmp_path: Path, name: str) -> None:
+    """ENV-1."""
+    (tmp_path / ".env.production").write_text("A=own\n")
+    found = loaded(tmp_path, {"APP_ENV": name})
+
+    assert "A" not in found.values
+    with pytest.raises(Misconfigured, match="must be development, staging, production or test"):
+        Settings.from_environment(found.values)
+
+
+def test_a_file_that_names_another_environment_than_its_own_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".env.production").write_text("APP_ENV=development\n")
+    found = loaded(tmp_path)
+
+    assert found.values["APP_ENV"] == "production"
+    assert "'development' in .env.production" in found.problems[0].wrong
+
+
+def test_a_line_that_cannot_be_read_is_named_and_not_quoted(tmp_path: Path) -> None:
+    """ENV-3."""
+    (tmp_path / ".env").write_text("A=1\n\n# why\nmy password is hunter2\nB=2\n")
+    found = loaded(tmp_path)
+
+    assert (found.values["A"], found.values["B"]) == ("1", "2")
+    assert found.problems[0].name == ".env:4"
+    assert "hunter2" not in found.problems[0].line()
+
+
+@pytest.mark.parametrize("content", [b"A=\xff\xfe\n", b"A=a\0b\n"])
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / ".env").write_bytes(content)
+
+    assert loaded(tmp_path).problems[0].name.startswith(".env")
+
+
+def test_files_are_read_as_python_dotenv_reads_them(tmp_path: Path) -> None:
+    """PRM-5: an application that loads them itself sees the same."""
+    (tmp_path / ".env").write_text(
+        "\ufeffexport A='x # y' # note\nB=\"two\\nlines\"\nC=${A}-${HOME_OF_C:-none}\nD\nE=\nF=${G}\n"
+    )
+    values = loaded(tmp_path, {"G": "process"}).values
+
+    assert values["A"] == "x # y"
+    assert values["B"] == "two\nlines"
+    assert values["C"] == "x # y-none"
+    assert "D" not in values
+    assert (values["E"], values["F"]) == ("", "process")
+
+
+def test_a_folder_of_that_name_is_not_taken_for_a_file(tmp_path: Path) -> None:
+    """It is how some call their virtual environment."""
+    (tmp_path / ".env").mkdir()
+
+    assert loaded(tmp_path).problems == ()
+
+
+def test_reading_leaves_the_process_as_it_was_and_exporting_does_not(tmp_path: Path) -> None:
+    """ENV-1: loaded before the application is imported."""
+    (tmp_path / ".env").write_text("HOLDFAST_TEST_ONLY=1\n")
+    process: dict[str, str] = {"PATH": "/bin"}
+    found = loaded(tmp_path, process)
+    assert process == {"PATH": "/bin"}
+    assert "HOLDFAST_TEST_ONLY" not in os.environ
+
+    export(found, process)
+
+    assert process == {"PATH": "/bin", "HOLDFAST_TEST_ONLY": "1", "APP_ENV": "production"}
+
+
+def test_options_of_the_command_line_win_over_everything(tmp_path: Path) -> None:
+    """ENV-1."""
+    found = loaded(tmp_path, {"PORT": "1"}).override({"PORT": "2"}, "--port")
+
+    assert (found.values["PORT"], found.sources["PORT"]) == ("2", "--port")
+
+
+def test_no_value_stands_in_the_repr(tmp_path: Path) -> None:
+    assert "hunter2" not in repr(loaded(tmp_path, {"A": "hunter2"}))
+
+
+def wanted(folder: Path) -> Wanted:
+    return Wanted(folder=folder, default="production")
+
+
+def test_the_whole_phase_returns_settings_and_exports(tmp_path: Path) -> None:
+    """ENV-1."""
+    (tmp_path / ".env").write_text("PORT=9001\nSHOP=1\n")
+    process: dict[str, str] = {"HOLDFAST_MAX_WAIT_MS": "5"}
+    asked = Wanted(folder=tmp_path, default="development", options={"HOST": "0.0.0.0"})
+    environment, settings = read_environment(asked, process)
+
+    assert (settings.host, settings.port, settings.max_wait_s) == ("0.0.0.0", 9001, 0.005)
+    assert (settings.app_env, environment.assumed) == ("development", True)
+    assert (process["SHOP"], process["APP_ENV"]) == ("1", "development")
+
+
+def test_the_whole_phase_tells_everything_wrong_at_once(tmp_path: Path) -> None:
+    """ENV-3: files, settings and what the application declares, in one report."""
+    (tmp_path / ".env").write_text("not a line\nPORT=http\n")
+    (tmp_path / ".env.example").write_text(
+        "# where orders are kept\nSHOP_DSN=postgresql://db/shop\nPORT=8000\n"
+    )
+    with pytest.raises(Misconfigured) as refused:
+        read_environment(wanted(tmp_path), {"HOLDFAST_MAX_WATING": "1"})
+
+    assert [one.name for one in refused.value.problems] == [
+        ".env:1",
+        "PORT",
+        "HOLDFAST_MAX_WATING",
+        "SHOP_DSN",
+    ]
+    assert "PORT is 'http' but must be a whole number (from .env)" in str(refused.value)
+
+
+def test_a_port_that_the_application_declares_has_no_default(tmp_path: Path) -> None:
+    """ENV-1, ENV-2, ENV-5."""
+    (tmp_path / ".env.example").write_text("PORT=8000 # where the proxy looks\n")
+    with pytest.raises(Misconfigured) as refused:
+        read_environment(wanted(tmp_path), {})
+
+    assert "PORT is missing; .env.example names it | where the proxy looks | for example PORT=8000" in str(
+        refused.value
+    )
