@@ -77,7 +77,7 @@ def _ours(logs: Logs) -> dict[str, Entry]:
 
 def _peers(null: TextIO, stack: ExitStack) -> dict[str, Entry]:
     """structlog as its documentation's chapter on performance sets it up; python-json-logger if there."""
-    binary = stack.enter_context(Path(os.devnull).open("wb"))
+    binary = stack.enter_context(Path(os.devnull).open("wb"))  # noqa: SIM115 - the stack closes it
     fast = structlog.wrap_logger(
         structlog.BytesLogger(binary),
         processors=[

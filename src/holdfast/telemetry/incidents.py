@@ -115,13 +115,12 @@ class Incidents:
             return self._told(said)
         return True
 
-    def forget(self, request: Request) -> int:
-        """The attempt is replayed: drop what it logged; how much that was."""
+    def forget(self, request: Request) -> None:
+        """The attempt is replayed: drop what it logged and count it in `forgotten`."""
         with self._lock:
             kept = self._kept.pop(id(request), None)
-            count = 0 if kept is None else len(kept.said) + kept.over
-            self.forgotten += count
-        return count
+            if kept is not None:
+                self.forgotten += len(kept.said) + kept.over
 
     def release(self, request: Request) -> None:
         """The request is answered: let what it logged through the counter."""

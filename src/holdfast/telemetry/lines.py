@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
@@ -34,6 +35,7 @@ PLAIN: Final = frozenset(
     {str, int, float, bool, type(None), bytes, UUID, datetime, date, timedelta, Decimal, Fraction, complex}
 )
 DEEPEST: Final = 6
+SHORT: Final = 200  # characters of a text whose redaction is remembered
 LONGEST_TRACEBACK: Final = 64 * 1024  # characters; the end is what matters
 
 
@@ -98,23 +100,44 @@ def fields_of(line: Line) -> dict[str, Any]:
         "timestamp": datetime.fromtimestamp(wall, UTC),
         "level": level,
         "logger": logger,
-        "event": redact_text(_formatted(message, arguments)),
+        "event": _redacted_text(_formatted(message, arguments).rstrip()),
     }
     if request is not None:
         told["request_id"] = request.id
         told["method"] = request.method
-        told["path"] = redact_text(request.path)
+        told["path"] = _redacted_text(request.path)
         if request.user_id is not None:
             told["user_id"] = request.user_id
     if fields:
-        for key, value in redact(fields).items():
+        for key, value in redacted(fields).items():
             told.setdefault(key, value)
         if "user_agent" in fields:
             told["device"] = device_type(fields["user_agent"])
     if error is not None:
         text = error if isinstance(error, str) else traceback_text(error)
-        told["exception"] = redact_text(text[-LONGEST_TRACEBACK:])
+        told["exception"] = redact_text(_last_lines(text))
     return told
+
+
+def _last_lines(text: str) -> str:
+    """The end of *text* in whole lines: half a line could be half a secret, which nobody recognises."""
+    if len(text) <= LONGEST_TRACEBACK:
+        return text
+    return text[-LONGEST_TRACEBACK:].partition("\n")[2]
+
+
+def redacted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """*fields* without secrets; one field when they cannot even be looked at."""
+    told = redact(fields)
+    return told if isinstance(told, dict) else {"fields": told}
+
+
+def _redacted_text(text: str) -> str:
+    """`redact_text`, which most texts come to again and again: the same messages, the same paths."""
+    return _redacted_short(text) if len(text) <= SHORT else redact_text(text)
+
+
+_redacted_short: Final = lru_cache(maxsize=1024)(redact_text)
 
 
 def _formatted(message: str, arguments: Any) -> str:

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeAlias
 import structlog
 
 from holdfast.context import REQUEST
-from holdfast.faults.redact import redact, redact_text
-from holdfast.telemetry.lines import PLAIN, Line, frozen, frozen_arguments, shown, traceback_text
+from holdfast.faults.redact import redact_text
+from holdfast.telemetry.lines import PLAIN, Line, frozen, frozen_arguments, redacted, shown, traceback_text
 
 Put: TypeAlias = Callable[[Line], None]
 Gate: TypeAlias = Callable[[Line, Put], bool]  # whether the line may go now; else the gate keeps or counts it
@@ -96,7 +96,7 @@ def write_to_standard_library(
     logger = logging.getLogger(OURS)
     if not logger.isEnabledFor(LEVELS[level]):
         return
-    pairs = redact(dict(fields or {})).items()
+    pairs = redacted(fields or {}).items()
     text = " ".join([event, *(f"{key}={value}" for key, value in pairs)])
     if error is not None:
         text = f"{text}\n{redact_text(traceback_text(error))}"

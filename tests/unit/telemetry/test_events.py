@@ -173,7 +173,7 @@ def test_a_failed_request_is_told_with_its_context_timing_recovery_and_operation
     """ERR-6."""
 
     class StatementError(Exception):
-        statement = "SELECT * FROM orders WHERE card = '4111111111111111' AND id = 7"
+        statement = "SELECT * FROM orders WHERE note = '4111111111111111' AND id = 7"
 
     request = under_way("r-5")
     request.client = "192.0.2.1"
@@ -185,7 +185,7 @@ def test_a_failed_request_is_told_with_its_context_timing_recovery_and_operation
     assert fields["database_operation"] == {
         "operation": "SELECT",
         "table": "orders",
-        "statement": "SELECT * FROM orders WHERE card = ? AND id = ?",
+        "statement": "SELECT * FROM orders WHERE note = ? AND id = ?",
     }
     assert fields["recovery"] == {"attempted": False, "successful": False, "attempts": 1}
     assert (fields["client"], fields["user_agent"], fields["elapsed_ms"]) == ("192.0.2.1", "curl/8", 1000.0)

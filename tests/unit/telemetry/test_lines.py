@@ -171,3 +171,12 @@ def test_an_exception_that_cannot_be_shown_has_a_traceback_all_the_same():
             raise LookupError
 
     assert "Odd" in traceback_text(Odd())
+
+
+def test_a_traceback_without_end_is_cut_at_a_line():
+    text = "\n".join(f"postgresql://shop:hunter{number:06}@db/shop" for number in range(5_000))
+    told = fields_of(line(error=text))["exception"]
+
+    assert len(told) < len(text)
+    assert "hunter" not in told
+    assert told.startswith("postgresql://")
