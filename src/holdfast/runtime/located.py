@@ -53,11 +53,12 @@ def locate(target: str, *, app_dir: Path, factory: bool = False) -> object:
     elif _is_factory(found):
         raise _failure(
             f"{taken} is a function without arguments: a factory, not an application.",
-            f"Start it with --factory: holdfast run {taken} --factory",
+            f"Start it with --factory: {taken} --factory",
             Exit.NO_INPUT,
         )
     if not callable(found):
         raise _not_callable(found, taken, factory)
+    _refuse_look_alikes(found, taken)
     return found
 
 
@@ -74,7 +75,7 @@ def _taken_apart(target: str, folder: Path) -> _Target:
     better = f"{plain or 'shop'}:{names[0] if names else 'app'}"
     raise _failure(
         f"{target!r} does not name an application: it must be module:attribute.",
-        f"{'Did you mean' if plain else 'Write for example'}: holdfast run {better}",
+        f"{'Did you mean' if plain else 'Name it, for example'}: {better}",
         Exit.NO_INPUT,
     )
 
@@ -109,7 +110,7 @@ def _no_module(target: _Target) -> StartFailure:
         inside = deeper.removesuffix(f".{target.module}").replace(".", "/")
         action = f"It is in {inside}/: start with --app-dir {inside}, or as {deeper}:{target.attribute}"
     elif near is not None:
-        action = f"Did you mean: holdfast run {near}:{target.attribute}"
+        action = f"Did you mean: {near}:{target.attribute}"
     elif known:
         action = f"Name one of these, or another folder with --app-dir: {', '.join(known[:_MOST_LISTED])}"
     else:
@@ -150,7 +151,7 @@ def _no_attribute(part: str, walked: str, holder: object, target: _Target) -> St
     actions = []
     if near is not None:
         better = ".".join(near if one == part else one for one in target.attribute.split("."))
-        actions.append(f"Did you mean: holdfast run {target.module}:{better}")
+        actions.append(f"Did you mean: {target.module}:{better}")
     if applications and near not in applications[:1]:
         actions.append(f"Applications in {walked}: {', '.join(applications[:_MOST_LISTED])}")
     if not actions:
@@ -170,7 +171,18 @@ def _is_asgi(found: object) -> bool:
     if found is None or inspect.isclass(found) or inspect.ismodule(found) or not callable(found):
         return False
     called = found if inspect.isroutine(found) else type(found).__call__
-    return inspect.iscoroutinefunction(called) and _required(found) == 3
+    return _is_asgi_call(called, 3 if inspect.isroutine(found) else 4)
+
+
+def _is_asgi_call(called: object, arguments: int) -> bool:
+    return inspect.iscoroutinefunction(called) and _required(called) == arguments
+
+
+def _parameters(called: Any) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(called).parameters)
+    except (TypeError, ValueError):
+        return ()
 
 
 def _is_factory(found: object) -> bool:
@@ -191,7 +203,7 @@ def _required(found: Any) -> int | None:
 
 def _made(found: Any, target: _Target) -> object:
     if _is_asgi(found):
-        action = f"Leave --factory out: holdfast run {target}"
+        action = f"Leave --factory out: {target}"
         raise _failure(f"{target} is an application already, not a factory.", action, Exit.NO_INPUT)
     if not callable(found):
         raise _not_callable(found, target, factory=False)
@@ -226,6 +238,23 @@ def _not_callable(found: object, target: _Target, factory: bool) -> StartFailure
     if not others:
         action = "Name the application object itself, for example the one made by FastAPI() or Starlette()."
     return _failure(description, action, Exit.NO_INPUT)
+
+
+def _refuse_look_alikes(found: object, target: _Target) -> None:
+    """What can be called and would fail at every request."""
+    if inspect.isclass(found) and _is_asgi_call(found.__call__, 4):
+        others = _applications(sys.modules[target.module])
+        instead = f"it: {', '.join(others[:_MOST_LISTED])}" if others else f"one: app = {target.attribute}()"
+        action = f"Name an instance of {instead}"
+        raise _failure(f"{target} is a class, not an application made from it.", action, Exit.NO_INPUT)
+    called = found if inspect.isroutine(found) else type(found).__call__
+    names = set(_parameters(called))
+    if {"environ", "start_response"} <= names:
+        raise _failure(
+            f"{target} is a WSGI application (Flask, Django's wsgi.py), and holdfast serves ASGI.",
+            "Django: name the application of asgi.py. Flask: wrap it, as a2wsgi's WSGIMiddleware does.",
+            Exit.NO_INPUT,
+        )
 
 
 def _article(kind: str) -> str:

@@ -57,7 +57,7 @@ def text_of(error: BaseException) -> str:
         # pydantic's text quotes what it was given, and that may be a password.
         errors = getattr(error, "errors", None)
         if type(error).__name__ == "ValidationError" and callable(errors):
-            found = errors(include_input=False, include_url=False, include_context=False)
+            found = errors(include_url=False, include_context=False)
             text = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
         else:
             text = str(error)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from holdfast.settings.envfile import read_lines, resolved
+from holdfast.settings.envfile import Line, read_lines, resolved
 from holdfast.settings.report import Problem
 from holdfast.settings.settings import APP_ENVS
 
@@ -60,12 +60,19 @@ class _Reading:
 
     def add(self, path: Path) -> dict[str, str]:
         """Lay the file at *path* over what is known; returns what it holds."""
+        return self.lay(path, self.lines(path))
+
+    def lines(self, path: Path) -> list[Line]:
+        """What stands in the file at *path*; a file that cannot be read is a problem."""
         try:
-            lines = read_lines(path)
+            return read_lines(path)
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             self.problems.append(Problem(path.name, f"cannot be read: {why}"))
-            return {}
+            return []
+
+    def lay(self, path: Path, lines: list[Line]) -> dict[str, str]:
+        """Lay *lines*, read from *path*, over what is known; returns what they hold."""
         held: dict[str, str] = {}
         for line in lines:
             if not line.name or "\0" in line.name + (line.value or ""):
@@ -89,14 +96,15 @@ def load(
     """
     reading = _Reading(process)
     common = reading.add(folder / ".env") if _is_file(folder / ".env") else {}
-    chosen = _peek(env_file) if env_file is not None else {}
+    explicit = _explicit(reading, env_file)
+    chosen = {line.name: line.value or "" for line in explicit}
     given = next((one["APP_ENV"] for one in (process, chosen, common) if one.get("APP_ENV", "").strip()), "")
     app_env = _known(given) or default
     own = folder / f".env.{app_env}"
     if (not given.strip() or _known(given)) and _is_file(own):
         _agree(reading.add(own), app_env, own.name, reading.problems)
-    if env_file is not None:
-        _add_explicit(reading, env_file)
+    if env_file is not None and explicit:
+        reading.lay(env_file, explicit)
     values = {**reading.values, **process}
     sources = {**reading.sources, **dict.fromkeys(process, PROCESS)}
     values["APP_ENV"] = given if given.strip() and not _known(given) else app_env
@@ -109,16 +117,15 @@ def export(environment: Environment, into: MutableMapping[str, str]) -> None:
     into.update(environment.values)
 
 
-def _peek(env_file: Path) -> dict[str, str]:
-    return _Reading({}).add(env_file)
-
-
-def _add_explicit(reading: _Reading, env_file: Path) -> None:
+def _explicit(reading: _Reading, env_file: Path | None) -> list[Line]:
+    # Read once, though it is laid on top of a file that only it may name: it can be a pipe.
+    if env_file is None:
+        return []
     if _is_file(env_file):
-        reading.add(env_file)
-        return
+        return reading.lines(env_file)
     wrong = f"names {env_file}, and there is no such file"
     reading.problems.append(Problem("--env-file", wrong, "more variables", ".env.local"))
+    return []
 
 
 def _agree(held: Mapping[str, str], app_env: str, file: str, problems: list[Problem]) -> None:

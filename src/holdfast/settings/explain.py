@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from pydantic import AliasChoices, AliasPath, BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsError
+from pydantic_settings import BaseSettings
 
 from holdfast.faults.redact import redact_text
 from holdfast.settings.report import Misconfigured, Problem, may_show
@@ -37,7 +37,7 @@ def explain_validation_error(
     """The report of *error* when a settings class raised it (or caused it), else None."""
     link: BaseException | None = error
     for _ in range(10):  # a chain may be a ring
-        if isinstance(link, ValidationError | SettingsError):
+        if isinstance(link, ValidationError) or _could_not_read(link):
             break
         if link is None:
             return None
@@ -46,6 +46,11 @@ def explain_validation_error(
     if cls is None:
         return None
     return Misconfigured(problems_of(link, cls, purposes or {}), app_env)
+
+
+def _could_not_read(error: BaseException | None) -> bool:
+    # SettingsError has moved between the library's modules, and 2.0 does not export it.
+    return isinstance(error, ValueError) and type(error).__module__.startswith("pydantic_settings")
 
 
 def problems_of(

@@ -10,7 +10,7 @@ from holdfast.settings.failure import Exit, StartFailure
 
 _LONGEST = 160  # of one part of a line; longer is cut
 _SECRET = re.compile(
-    r"pass(word|wd|phrase)?(_|$)|secret|token|credential|(^|_)(api_?)?key(_|$)|(^|_)pwd(_|$)|salt",
+    r"pass(word|wd|phrase)?s?[0-9]*(_|$)|secret|token|credential|(^|_)(api_?)?key(_|$)|(^|_)pwd(_|$)|salt",
     re.IGNORECASE,
 )
 _LOCATOR = re.compile(r"(_|^)(url|uri|dsn|urls|connection_string)(_|$)", re.IGNORECASE)

@@ -78,7 +78,7 @@ def test_without_a_colon_the_applications_there_are_suggested(write: Write) -> N
     said = refusal("shop_d", write(shop_d=APP.replace("app", "api")))
 
     assert "must be module:attribute" in said.description
-    assert said.action == "Did you mean: holdfast run shop_d:api"
+    assert said.action == "Did you mean: shop_d:api"
     assert said.exit_status == 66
 
 
@@ -86,7 +86,7 @@ def test_without_a_colon_the_applications_there_are_suggested(write: Write) -> N
 def test_a_file_name_is_turned_into_a_module(write: Write, target: str) -> None:
     said = refusal(target, write(shop_e=APP))
 
-    assert said.action == "Did you mean: holdfast run shop_e:app"
+    assert said.action == "Did you mean: shop_e:app"
 
 
 @pytest.mark.parametrize("target", ["", ":app", "broken_e", "shop e:app"])
@@ -100,7 +100,7 @@ def test_a_misspelt_module_gets_the_nearest(write: Write) -> None:
     said = refusal("storefrnt:app", write(storefront_f=APP, other_f=""))
 
     assert "There is no module 'storefrnt' in" in said.description
-    assert said.action == "Did you mean: holdfast run storefront_f:app"
+    assert said.action == "Did you mean: storefront_f:app"
     assert said.exit_status == 66
 
 
@@ -152,7 +152,7 @@ def test_a_misspelt_attribute_gets_the_nearest_and_the_applications(write: Write
     said = refusal("shop_j:ap", write(shop_j=APP + "other = app\n"))
 
     assert said.description == "shop_j has no 'ap'."
-    assert "Did you mean: holdfast run shop_j:app" in said.action
+    assert "Did you mean: shop_j:app" in said.action
     assert said.exit_status == 66
 
 
@@ -289,13 +289,13 @@ def test_a_factory_without_the_option_is_told(write: Write) -> None:
     said = refusal("shop_y:create_app", write(shop_y="def create_app(debug=False):\n    1 / 0\n"))
 
     assert "a factory, not an application" in said.description
-    assert said.action == "Start it with --factory: holdfast run shop_y:create_app --factory"
+    assert said.action == "Start it with --factory: shop_y:create_app --factory"
 
 
 def test_the_option_without_a_factory_is_told(write: Write) -> None:
     said = refusal("shop_z:app", write(shop_z=APP), factory=True)
 
-    assert said.action == "Leave --factory out: holdfast run shop_z:app"
+    assert said.action == "Leave --factory out: shop_z:app"
 
 
 def test_a_factory_that_raises_is_told_with_its_line(write: Write) -> None:
@@ -331,6 +331,38 @@ def test_what_cannot_be_called_is_told_with_what_could(write: Write) -> None:
 
     assert said.description == "call_a:name is a str, not an application."
     assert said.action == "Applications in call_a: app"
+
+
+def test_a_class_is_told_from_its_instances(write: Write) -> None:
+    code = "class Web:\n    async def __call__(self, scope, receive, send): pass\n"
+    said = refusal("class_a:Web", write(class_a=code + "app = Web()\n"))
+
+    assert said.description == "class_a:Web is a class, not an application made from it."
+    assert said.action == "Name an instance of it: app"
+    assert refusal("class_b:Web", write(class_b=code)).action == "Name an instance of one: app = Web()"
+
+
+def test_a_class_of_the_old_kind_is_an_application(write: Write) -> None:
+    """ASGI 2: made with the scope, called with the rest; so are Starlette's endpoints."""
+    code = (
+        "class Web:\n    def __init__(self, scope): pass\n    async def __call__(self, receive, send): pass\n"
+    )
+
+    assert callable(locate("class_c:Web", app_dir=write(class_c=code)))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def app(environ, start_response): pass\n",
+        "class Flask:\n    def __call__(self, environ, start_response): pass\napp = Flask()\n",
+    ],
+)
+def test_a_wsgi_application_is_told(write: Write, code: str) -> None:
+    said = refusal("wsgi_a:app", write(wsgi_a=code))
+
+    assert "wsgi_a:app is a WSGI application" in said.description
+    assert "asgi.py" in said.action
 
 
 def test_what_cannot_be_called_and_nothing_that_could(write: Write) -> None:

@@ -46,6 +46,18 @@ def test_an_explicit_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     assert "there is no such file" in problem.wrong
 
 
+def test_an_explicit_file_names_the_environment_and_may_be_a_pipe(tmp_path: Path) -> None:
+    """`--env-file <(decrypt secrets)`: what was read once is gone."""
+    (tmp_path / ".env.staging").write_text("A=own\nB=own\n")
+    out, into = os.pipe()
+    os.write(into, b"APP_ENV=staging\nA=mine\n")
+    os.close(into)
+    found = loaded(tmp_path, env_file=Path(f"/dev/fd/{out}"))
+    os.close(out)
+
+    assert (found.app_env, found.values["A"], found.values["B"]) == ("staging", "mine", "own")
+
+
 @pytest.mark.parametrize(
     ("process", "common", "expected", "assumed"),
     [
