@@ -223,8 +223,11 @@ class Settings:
                 problems.append(_problem(setting, _quoted(setting, given, error), where))
         settings = cls(**values)
         problems.extend(_unknown(environ, where))
-        if not problems:
-            problems.extend(_problem(KNOWN[name], wrong, where) for name, wrong in _contradictions(settings))
+        unread = {one.name for one in problems}
+        for names, wrong in _contradictions(settings):
+            # What could not be read has its default here, and that contradicts nobody.
+            if unread.isdisjoint(KNOWN[name].name for name in names):
+                problems.append(_problem(KNOWN[names[0]], wrong, where))
         return settings, tuple(problems)
 
 
@@ -254,24 +257,27 @@ def _unknown(environ: Mapping[str, str], where: Mapping[str, str]) -> list[Probl
     return problems
 
 
-def _contradictions(settings: Settings) -> list[tuple[str, str]]:
-    """What only two settings together can get wrong, by attribute."""
-    found = []
+def _contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
+    """What only settings together can get wrong: the attributes, the one to change first."""
+    found: list[tuple[tuple[str, ...], str]] = []
     if settings.db_pool_min > settings.db_pool_max:
-        found.append(
-            ("db_pool_min", f"is {settings.db_pool_min}, more than DB_POOL_MAX ({settings.db_pool_max})")
-        )
+        wrong = f"is {settings.db_pool_min}, more than DB_POOL_MAX ({settings.db_pool_max})"
+        found.append((("db_pool_min", "db_pool_max"), wrong))
     if settings.probe_port == settings.port:
-        found.append(("probe_port", f"is {settings.port}, the same as PORT"))
+        found.append((("probe_port", "port"), f"is {settings.port}, the same as PORT"))
     if settings.production:
         found.extend(_weak_secrets(settings))
     return found
 
 
-def _weak_secrets(settings: Settings) -> list[tuple[str, str]]:
+def _weak_secrets(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     judged = {"diagnostics_token": settings.diagnostics_token}
     # JWT_SECRET may be the application's alone: it is judged only where it would open our doors.
     if settings.enable_diagnostics or (settings.enable_diagnostics is None and settings.diagnostics_token):
         judged["jwt_secret"] = settings.jwt_secret
     weak = {name: parse.weakness(secret) for name, secret in judged.items() if secret is not None}
-    return [(name, f"{wrong} in production") for name, wrong in weak.items() if wrong is not None]
+    return [
+        ((name, "enable_diagnostics", "app_env"), f"{wrong} in production")
+        for name, wrong in weak.items()
+        if wrong is not None
+    ]

@@ -45,7 +45,7 @@ EXAMPLE = """\
 # all of them
 SHOP_DSN=postgresql://app:hunter2@db/shop
 SHOP_TITLE='a # b'   # shown on top
-SHOP_EMPTY= # set it
+SHOP_EMPTY='' # set it
 # SHOP_OPTIONAL=1
 export SHOP_SECRET_KEY=changeme
 """
@@ -98,11 +98,10 @@ def test_an_example_that_cannot_be_read_is_told(folder: Path) -> None:
 
 
 CONFIG = """
-    from pydantic import Field
     from pydantic_settings import BaseSettings
     from holdfast.settings.fields import DatabaseUrl, Secret
     class Settings(BaseSettings):
-        shop_dsn: DatabaseUrl = Field(description="where orders are kept")
+        shop_dsn: DatabaseUrl
         shop_pepper: Secret
         shop_slots: int = 3
 """
@@ -111,7 +110,9 @@ CONFIG = """
 def test_the_class_named_in_pyproject_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ENV-2; the example file explains, but requires nothing beside a class."""
     declare(folder, "config_dc:Settings", config_dc=CONFIG)
-    (folder / ".env.example").write_text("SHOP_PEPPER= # for the passwords\nSHOP_OTHER=1\n")
+    (folder / ".env.example").write_text(
+        "SHOP_PEPPER='' # for the passwords\nSHOP_DSN=sqlite:// # where orders are kept\nSHOP_OTHER=1\n"
+    )
     problems = lacking(folder)
 
     assert [one.line() for one in problems] == [

@@ -187,6 +187,15 @@ def test_two_settings_that_contradict_each_other_are_refused() -> None:
     assert "the same as PORT" in probe.wrong
 
 
+def test_a_contradiction_is_told_beside_what_could_not_be_read_unless_it_follows_from_it() -> None:
+    """ENV-3: everything at once."""
+    found = problems_of({"PORT": "http", "DB_POOL_MIN": "30", "DIAGNOSTICS_TOKEN": "short"})
+    follows = problems_of({"DB_POOL_MAX": "many", "DB_POOL_MIN": "30"})
+
+    assert [one.name for one in found] == ["PORT", "DB_POOL_MIN", "DIAGNOSTICS_TOKEN"]
+    assert [one.name for one in follows] == ["DB_POOL_MAX"]
+
+
 def test_a_weak_token_is_refused_in_production_only() -> None:
     """ENV-4: at least 32 characters there, and no known placeholder."""
     (problem,) = problems_of({"DIAGNOSTICS_TOKEN": "short"})
