@@ -14,6 +14,7 @@ from holdfast.telemetry.counting import (
     Full,
     Quiet,
     Seen,
+    expire,
     settle,
     step,
     template,
@@ -48,6 +49,21 @@ def test_every_failure_is_told_or_counted_exactly_once(waits: list[float]):
 
     assert len(waits) == told + counted + sum(untold.values())
     assert all(later - earlier >= LINE_S for earlier, later in pairwise(told_at))
+
+
+@settings(max_examples=500)
+@given(st.dictionaries(st.integers(0, 50), st.tuples(st.floats(0, 200), st.integers(0, 9)), max_size=20))
+def test_expiring_loses_nothing_that_was_not_told(seen: dict[int, tuple[float, int]]):
+    state = {
+        KEY._replace(message=str(number)): Seen(told_at=0.0, last_at=last_at, untold=untold)
+        for number, (last_at, untold) in seen.items()
+    }
+    left, untold = expire(state, 200.0)
+
+    before = sum(one.untold for one in state.values())
+    assert sum(untold.values()) + sum(one.untold for one in left.values()) == before
+    assert not set(untold) & set(left)
+    assert settle(left, 200.0)[1] == {key: one.untold for key, one in left.items() if one.untold}
 
 
 @settings(max_examples=500)

@@ -61,7 +61,7 @@ def step(seen: Seen | None, now: float) -> tuple[Seen, Verdict]:
     """The failure known as *seen* happened again at *now*; None says that it never did."""
     if seen is None:
         return Seen(told_at=now, last_at=now), Full()
-    if now - seen.last_at > FORGET_S:
+    if _is_old(seen, now):
         return Seen(told_at=now, last_at=now), Full(earlier=seen.untold)
     if now - seen.told_at >= LINE_S:
         return Seen(told_at=now, last_at=now), Counted(seen.untold + 1, now - seen.told_at)
@@ -73,12 +73,26 @@ def settle(
 ) -> tuple[dict[Fingerprint, Seen], dict[Fingerprint, int]]:
     """The state after everything untold was told, and what that was, most frequent first."""
     left = {
-        key: replace(seen, untold=0, told_at=now)
-        for key, seen in state.items()
-        if now - seen.last_at <= FORGET_S
+        key: replace(seen, untold=0, told_at=now) for key, seen in state.items() if not _is_old(seen, now)
     }
+    return left, _untold(state)
+
+
+def expire(
+    state: Mapping[Fingerprint, Seen], now: float
+) -> tuple[dict[Fingerprint, Seen], dict[Fingerprint, int]]:
+    """The state without the failures not seen for long, and how often those were not told."""
+    left = {key: seen for key, seen in state.items() if not _is_old(seen, now)}
+    return left, _untold({key: seen for key, seen in state.items() if key not in left})
+
+
+def _is_old(seen: Seen, now: float) -> bool:
+    return now - seen.last_at > FORGET_S
+
+
+def _untold(state: Mapping[Fingerprint, Seen]) -> dict[Fingerprint, int]:
     untold = {key: seen.untold for key, seen in state.items() if seen.untold}
-    return left, dict(sorted(untold.items(), key=lambda pair: -pair[1]))
+    return dict(sorted(untold.items(), key=lambda pair: -pair[1]))
 
 
 _VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8,}(?:-[0-9a-f]{4,})*\b|\d+")

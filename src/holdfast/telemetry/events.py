@@ -19,7 +19,7 @@ from holdfast.faults.classify import classify
 from holdfast.telemetry.counting import LINE_S, Counted, Fingerprint, Full, Quiet, Verdict, template
 from holdfast.telemetry.enrichment import about, operation
 from holdfast.telemetry.incidents import Incidents, Summary
-from holdfast.telemetry.lines import shown
+from holdfast.telemetry.lines import frozen, shown
 
 Write: TypeAlias = Callable[[str, str, Mapping[str, Any] | None, BaseException | None], None]
 
@@ -48,6 +48,7 @@ class EventLog:
         self._lock = threading.RLock()
         self._outage = Outage()
         self._probe_told_at: dict[str, float] = {}
+        incidents.report = self._tell_ceased
 
     def __call__(self, event: events.Event) -> None:
         """Tell *event*."""
@@ -112,6 +113,15 @@ class EventLog:
             case Quiet():
                 self._write("debug", event.name, fields, None)
 
+    def _tell_ceased(self, fingerprint: Fingerprint, times: int) -> None:
+        """A failure has not happened for a while, and this is how often nobody was told."""
+        self._write(
+            fingerprint.level if fingerprint.level in ("info", "warning", "error") else "error",
+            "failure_repeated",
+            {"logger_name": fingerprint.logger, "failure": fingerprint.message, "times": times},
+            None,
+        )
+
     def _tell_recovery(self, event: events.DatabaseRecovered) -> None:
         self._probe_told_at.pop(event.database, None)
         with self._lock:
@@ -131,11 +141,12 @@ _TALLIED: Final[dict[type[events.Event], str]] = {
 
 def told(event: events.Event) -> dict[str, Any]:
     """The fields of *event* as it is logged: seconds rounded to milliseconds, no exception object."""
+    context: dict[str, Any] = frozen(dict(getattr(event, "context", {})))
     return {
         one.name: _rounded(getattr(event, one.name))
         for one in fields(event)
         if one.name not in ("error", "context")
-    } | dict(getattr(event, "context", {}))
+    } | context
 
 
 def _rounded(value: Any) -> Any:

@@ -29,6 +29,7 @@ from holdfast.telemetry.counting import (
     Quiet,
     Seen,
     Verdict,
+    expire,
     settle,
     step,
 )
@@ -74,6 +75,7 @@ class Incidents:
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self.forgotten = 0  # records dropped because their attempt was replayed
+        self.report: Callable[[Fingerprint, int], None] | None = None  # told what `sweep` finds untold
         self._clock = clock
         self._lock = threading.RLock()
         self._seen: dict[Fingerprint, Seen] = {}
@@ -105,7 +107,7 @@ class Incidents:
         """Whether *said* is to be logged now, as it is; otherwise it is kept or counted here."""
         now = self._clock.monotonic()
         if now >= self._sweep_at:
-            self._sweep(now)
+            self.sweep()
         request = REQUEST.get()
         if request is not None and request.ledger.fault is not None:
             if request.kind == "http" and not request.started and self._keep(request, said, now):
@@ -132,11 +134,33 @@ class Incidents:
     def count(self, fingerprint: Fingerprint) -> Verdict:
         """How to tell a failure of this kind that has happened now."""
         now = self._clock.monotonic()
+        if now >= self._sweep_at:
+            self.sweep()
         with self._lock:
             if fingerprint not in self._seen and len(self._seen) >= KINDS:
                 fingerprint = fingerprint._replace(error=None, message="(anything else)")
             self._seen[fingerprint], verdict = step(self._seen.get(fingerprint), now)
         return verdict
+
+    def sweep(self) -> None:
+        """Let go the records that nobody came for, and report failures that have ceased to happen.
+
+        Done with every record, at most each ten seconds; to be called now and then besides.
+        """
+        now = self._clock.monotonic()
+        with self._lock:
+            self._sweep_at = now + LINE_S
+            stale = [key for key, kept in self._kept.items() if now - kept.since > KEEP_S]
+            left = [self._kept.pop(key) for key in stale]
+            seen, untold = expire(self._seen, now)
+            if self.report is None:  # `settle` will tell them
+                seen |= {key: self._seen[key] for key in untold}
+            self._seen = seen
+        for kept in left:
+            self._let_through(kept)
+        if self.report is not None:
+            for fingerprint, times in untold.items():
+                self.report(fingerprint, times)
 
     def settle(self) -> Summary:
         """What was not told since the last time this was asked."""
@@ -178,15 +202,6 @@ class Incidents:
                 said.full()
         if kept.over:
             kept.said[-1].counted(f"and {kept.over} more records of this request")
-
-    def _sweep(self, now: float) -> None:
-        """Let go what nobody came for."""
-        self._sweep_at = now + LINE_S
-        with self._lock:
-            stale = [key for key, kept in self._kept.items() if now - kept.since > KEEP_S]
-            left = [self._kept.pop(key) for key in stale]
-        for kept in left:
-            self._let_through(kept)
 
 
 def is_noise(said: Said) -> bool:

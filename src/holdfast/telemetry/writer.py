@@ -25,6 +25,8 @@ Line = TypeVar("Line")
 LIMIT: Final = 10_000  # lines that may wait
 BATCH: Final = 500  # lines written at once
 LINGER_S: Final = 0.004  # a burst wakes the writer once, not once a line
+TURN: Final = 4  # lines rendered in one go; about 0.2 ms
+BREATH_S: Final = 0.000_05
 REPORT_S: Final = 1.0  # between two reports of dropped lines
 
 
@@ -152,6 +154,8 @@ class Writer(Generic[Line]):
         for one in batch:
             if not isinstance(one, _Marker):
                 texts.append(self._rendered(one))
+                if len(texts) % TURN == 0:
+                    self._let_others_run()
                 continue
             self._emit(texts, final=True)
             texts = []
@@ -159,6 +163,15 @@ class Writer(Generic[Line]):
             last = last or one.last
         self._emit(texts, final=False)
         return last
+
+    def _let_others_run(self) -> None:
+        """Give the interpreter's lock away for a moment, unless lines are about to be dropped.
+
+        A thread that wants the lock waits 5 ms for one that never sleeps: the server's loop would, at
+        each of its system calls (p99 of a busy loop: 4 ms without this, about 0.5 ms with it).
+        """
+        if self._queue.qsize() < self._limit // 2:
+            time.sleep(BREATH_S)
 
     def _emit(self, texts: list[str], *, final: bool) -> None:
         dropped, now = self.dropped, self._clock.monotonic()

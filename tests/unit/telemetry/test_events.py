@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -204,12 +205,14 @@ def test_uncaught_errors_carry_their_context(bus, book):
     assert isinstance(error, ValueError)
 
 
-def test_a_failure_told_again_long_after_says_what_was_not_told(bus, book, clock):
-    for wait in (1.0, 100.0, 0.0):
+def test_a_failure_that_has_ceased_is_told_with_its_number(bus, book, clock):
+    for wait in (1.0, 1.0, 100.0, 0.0):
         bus.publish(refused())
         clock.jump(wait)
 
-    assert [line[2].get("not_told_before") for line in book.lines] == [None, None, 1]
+    level, _, fields, _ = book.of("failure_repeated")[0]
+    assert (level, fields["failure"], fields["times"]) == ("warning", "database_unavailable", 2)
+    assert [line[0] for line in book.of("request_refused")] == ["warning", "debug", "debug", "warning"]
 
 
 def test_scheduled_retries_are_counted(bus, book):
@@ -217,3 +220,24 @@ def test_scheduled_retries_are_counted(bus, book):
         bus.publish(events.RetryScheduled(guard="payments", attempt=attempt, delay_s=0.1, cause="timeout"))
 
     assert [line[0] for line in book.lines] == ["info", "debug"]
+
+
+EVERY = sorted(events.Event.__subclasses__(), key=lambda one: one.__name__)
+
+
+def test_there_are_events_at_all():
+    assert len(EVERY) >= 20
+
+
+@pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
+def test_every_event_is_told(kind, bus, book):
+    """PRM-3: nothing that holdfast does is silent."""
+    samples = {"error": ValueError("x"), "pool": {}, "context": {}}
+    numbers = ("attempt", "attempts", "status", "waiting", "failures")
+    given = {}
+    for one in dataclasses.fields(kind):
+        number = one.name in numbers or one.name.endswith(("_s", "_ms"))
+        given[one.name] = samples.get(one.name, 1 if number else "x")
+    bus.publish(kind(**given))
+
+    assert [line[1] for line in book.lines] == [kind.name]

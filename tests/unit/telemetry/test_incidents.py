@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import threading
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
+from holdfast.context import REQUEST, Request
 from holdfast.events import DatabaseLost, DatabaseRecovered, DatabaseSuspected
+from holdfast.faults.category import Category, Fault, Outcome
 from holdfast.telemetry import gates, incidents
 from holdfast.telemetry.counting import FORGET_S
 from holdfast.telemetry.incidents import A_REQUEST, AROUND_S, KEEP_S, Incidents
 
+LOST_FAULT = Fault(Category.DATABASE_CONNECTION, 503, transient=True, outcome=Outcome.NOT_APPLIED, lost=True)
 LOST = DatabaseLost(database="main", target="db:5432", cause="refused", pool={})
 BACK = DatabaseRecovered(database="main", target="db:5432", outage_s=3.0, attempts=2, waiting=1)
 
@@ -106,13 +110,46 @@ def test_after_ten_seconds_a_line_without_traceback_says_how_often(told, message
 
 def test_long_after_it_is_told_in_full_again_with_what_was_not_told(told, messages, under_way, clock):
     request = under_way(fault=True)
-    for wait in (1.0, FORGET_S + 1, 0.0):
+    for wait in (1.0, FORGET_S - 5.0, 0.0):
         shop.error("could not save")
         told.release(request)
         clock.jump(wait)
+    told.settle()
+    shop.error("could not save")
+    told.release(request)
+    clock.jump(FORGET_S - 5.0)
+    told.sweep()
+    clock.jump(6.0)
+    shop.error("could not save")
+    told.release(request)
 
-    note = "could not save (1 more times, the last over a minute ago)"
-    assert ["could not save", note, "could not save"] == messages.texts
+    counted = "could not save (2 times in 56.0 s)"
+    late = "could not save (1 more times, the last over a minute ago)"
+    assert messages.texts == ["could not save", counted, late, "could not save"]
+
+
+def test_failures_that_have_ceased_are_reported_and_make_room(told, messages, under_way, clock):
+    reported: list[tuple[str, int]] = []
+    told.report = lambda fingerprint, times: reported.append((fingerprint.message, times))
+    under_way(fault=True).started = True
+    for _ in range(4):
+        shop.error("could not save")
+    clock.jump(FORGET_S + 1)
+    told.sweep()
+    told.sweep()
+
+    assert reported == [("could not save", 3)]
+    assert told.settle().counted == {}
+
+
+def test_without_anyone_to_report_to_the_end_of_the_outage_tells(told, messages, under_way, clock):
+    under_way(fault=True).started = True
+    for _ in range(4):
+        shop.error("could not save")
+    clock.jump(FORGET_S + 1)
+    told.sweep()
+
+    assert list(told.settle().counted.values()) == [3]
 
 
 def test_below_warning_and_without_fault_nothing_is_kept(told, messages, under_way):
@@ -341,3 +378,28 @@ def test_structlogs_gate_fails_open(captured, monkeypatch: pytest.MonkeyPatch):
     structlog.get_logger("shop").error("passes")
 
     assert [line["event"] for line in captured.lines] == ["passes"]
+
+
+def test_eight_threads_lose_no_record(told, messages, clock):
+    """Each record is printed, dropped with its replayed attempt, or in a number."""
+
+    def serve(worker: int) -> None:
+        for number in range(100):
+            request = Request(f"{worker}-{number}", "GET", "/", 999.0, 1030.0)
+            request.ledger.fault = LOST_FAULT
+            REQUEST.set(request)
+            shop.error("could not save")
+            shop.error("could not load")
+            (told.forget if number % 2 else told.release)(request)
+        REQUEST.set(None)
+
+    threads = [threading.Thread(target=serve, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    summary = told.settle()
+
+    assert sorted(messages.texts) == ["could not load", "could not save"]
+    assert summary.forgotten == 800
+    assert sum(summary.counted.values()) == 798

@@ -147,6 +147,8 @@ def test_the_interpreter_that_cannot_start_threads_still_writes(monkeypatch: pyt
     assert stream.getvalue() == "one\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_writes_its_own_lines_and_not_its_parents(tmp_path):
     path = tmp_path / "log"
     with path.open("w") as stream:
