@@ -60,10 +60,15 @@ class Running:
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self.process, self.port, self._log = process, port, log
         self.url = f"http://127.0.0.1:{port}"
+        self._kept: str | None = None
 
     @property
     def output(self) -> str:
-        return self._log.read_text(errors="replace")
+        return self._log.read_text(errors="replace") if self._kept is None else self._kept
+
+    def keep_output(self) -> None:
+        """Remember what was printed: the file is about to go."""
+        self._kept = self.output
 
     def await_ready(self, within: float = _READY_WITHIN) -> None:
         """Return when `/health` is answered, with whatever status: a bare shop has none."""
@@ -128,6 +133,7 @@ def running(
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             afterlife.farewell()
+            one.keep_output()
 
 
 def _command(shop: Shop, port: int, bare: bool) -> list[str]:

@@ -379,6 +379,16 @@ def test_on_a_thread_of_its_own_it_is_told_from_any_other(echo: int) -> None:
             one.recv(1)
 
 
+def test_counters_can_be_read_after_leaving(echo: int) -> None:
+    with Proxy("127.0.0.1", echo) as proxy, socket.create_connection(("127.0.0.1", proxy.port)) as one:
+        one.sendall(b"1")
+        one.recv(1)
+
+    assert (proxy.counters.connections, proxy.counters.open) == (1, 0)
+    with pytest.raises(RuntimeError, match="enter the proxy first"):
+        proxy.stall()
+
+
 def test_a_proxy_that_was_not_entered_says_how() -> None:
     with pytest.raises(RuntimeError, match="enter the proxy first"):
         Proxy("127.0.0.1", 1).heal()

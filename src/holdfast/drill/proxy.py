@@ -115,6 +115,7 @@ class Proxy:
         assert self._thread is not None
         self._loop.call_soon_threadsafe(self._leave.set)
         self._thread.join()
+        self._thread = None
 
     def _run_thread(self, entered: threading.Event, problems: list[BaseException]) -> None:
         async def live() -> None:
@@ -199,7 +200,9 @@ class Proxy:
 
     @property
     def counters(self) -> Counters:
-        """What went through so far."""
+        """What went through so far; can be read after leaving, too."""
+        if self._loop is None:
+            return self._counters
         return self._call(lambda: replace(self._counters, open=len(self._links)))
 
     # ── for the links, in the loop ───────────────────────────────────────────────────────────
@@ -301,3 +304,4 @@ class Proxy:
         if tasks:
             await asyncio.wait(tasks)
             await asyncio.sleep(0)  # the aborted transports let go of their sockets in this turn
+        self._loop = None
