@@ -7,12 +7,34 @@ thread or task carries the attempt's context. All writes are single attribute st
 from __future__ import annotations
 
 from contextvars import ContextVar
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from holdfast.policy.replay import SAFE_METHODS, Commit, Known, may_run_again, worst
 
 if TYPE_CHECKING:
     from holdfast.faults.category import Fault
+
+
+class _Strays:
+    """Statements that no request can be charged with: their thread did not carry its context.
+
+    While one is sent, no attempt under way can be sure that it was not its own.
+    """
+
+    __slots__ = ("_lock", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def add(self) -> None:
+        """One more was sent."""
+        with self._lock:
+            self.count += 1
+
+
+STRAYS = _Strays()
 
 
 class Ledger:
@@ -28,9 +50,11 @@ class Ledger:
         "pending",
         "sent",
         "settled",
+        "strays",
     )
 
     def __init__(self) -> None:
+        self.strays = STRAYS.count
         self.sent = 0  # statements handed to a driver
         self.attempts = 0  # statements or connections really tried: a refusal at the door is none
         self.pending = 0  # COMMITs on their way
@@ -112,12 +136,13 @@ class Request:
         if self.kind != "http":
             return False
         ledger = self.ledger
+        stray = ledger.strays != STRAYS.count and not self.safe
         return may_run_again(
             Known(
                 safe=self.safe,
                 keyed=self.key is not None,
-                sent=ledger.sent > 0,
-                commit=ledger.commit,
+                sent=ledger.sent > 0 or stray,
+                commit=worst(ledger.commit, Commit.UNKNOWN) if stray else ledger.commit,
                 started=self.started,
                 body_whole=self.body_whole,
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.settings.failure import Exit, StartFailure
 
 if TYPE_CHECKING:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
 _PHASE = "port"
 _LONGEST_COMMAND = 120

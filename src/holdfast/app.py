@@ -1,0 +1,281 @@
+"""The composition root: the only place where the rooms are wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.asgi import lifespan
+from holdfast.asgi.answers import Answers
+from holdfast.asgi.cors import Cors
+from holdfast.asgi.deadlines import Deadlines
+from holdfast.asgi.door import Door
+from holdfast.asgi.door import Rules as DoorRules
+from holdfast.asgi.front import Front, Stage
+from holdfast.asgi.health import Health, Vital
+from holdfast.asgi.replay import Replay
+from holdfast.asgi.replay import Rules as ReplayRules
+from holdfast.asgi.types import Receive, Scope, Send
+from holdfast.context import REQUEST
+from holdfast.databases.adopt import REGISTRY, PoolRules
+from holdfast.databases.database import Database
+from holdfast.databases.watch import Watch, Watchfulness
+from holdfast.events import BUS
+from holdfast.runtime.reach import Patience, reach
+from holdfast.settings.declared import declaration, missing
+from holdfast.settings.report import Misconfigured
+from holdfast.settings.settings import Settings
+from holdfast.telemetry.gates import install as install_gates
+from holdfast.telemetry.gates import uninstall as uninstall_gates
+from holdfast.telemetry.incidents import Incidents
+from holdfast.telemetry.metrics import Metrics
+
+
+class Holdfast:
+    """Keeps the application it is given standing when its database does not.
+
+    *settings* is holdfast's own `Settings`, by default read from the environment, or the
+    application's pydantic-settings class: then the environment has to satisfy it.
+    Raises `Misconfigured`, which lists everything that is wrong at once.
+    """
+
+    def __init__(self, settings: Settings | type | None = None) -> None:
+        self.settings = settings if isinstance(settings, Settings) else _settings_of(settings)
+        self.registry = REGISTRY
+        self.metrics = Metrics()
+        self.incidents = Incidents()
+        self.vital = Vital(app_env=self.settings.app_env, port=self.settings.port)
+        self.fronts: list[Front] = []
+        self.sockets: set[asyncio.Task[Any]] = set()
+        self.started_by_hand = False  # somebody else runs the phases of startup
+        self._dice = random.Random()
+        self._undo: list[Callable[[], None]] = []
+        self.registry.rules = pool_rules(self.settings)
+        self._activate()
+
+    # ---- the public surface ---------------------------------------------------------------------
+
+    def wrap(self, app: Any) -> Front:
+        """*app*, any ASGI application, with holdfast before it."""
+        front = Front(
+            app,
+            build=self._stage,
+            lifespan=self._lifespan,
+            sockets=self.sockets,
+            timeout=self.settings.request_timeout_s,
+        )
+        self.fronts.append(front)
+        return front
+
+    def install(self, app: Any) -> None:
+        """Put holdfast before *app*, a Starlette or FastAPI application, outside all its middleware."""
+        build = getattr(app, "build_middleware_stack", None)
+        if build is None:
+            message = f"{type(app).__name__} has no middleware stack; use app = Holdfast().wrap(app)"
+            raise TypeError(message)
+        if getattr(app, "middleware_stack", None) is not None:
+            message = "the application has served already; install holdfast before its first request"
+            raise RuntimeError(message)
+        app.build_middleware_stack = lambda: self._inside(build(), app)
+
+    def database(self, name: str, engine: Any) -> None:
+        """Make *engine* known as *name*; an engine built after `Holdfast()` is found by itself."""
+        from holdfast.databases.sqlalchemy import adopt
+
+        adopt(engine, name)
+
+    # ---- for the runtime ------------------------------------------------------------------------
+
+    def start_watch(self) -> Watch:
+        """Begin to watch the databases, those to come too."""
+        watch = self.registry.watch
+        if watch is None:
+            watch = Watch(watchfulness(self.settings), waiting=self._waiting)
+            self.registry.watched_by(watch)
+        watch.start()
+        for database in self.registry:
+            database.patience_s = self.settings.max_wait_s
+        return watch
+
+    def listen(self) -> None:
+        """Let metrics and incidents hear events, until `close`."""
+        if not self._undo:
+            self._undo += [BUS.subscribe(self.metrics.follow), BUS.subscribe(self.incidents.follow)]
+            install_gates(self.incidents)
+            self._undo.append(lambda: uninstall_gates(self.incidents))
+            self._gauges()
+
+    def close(self) -> None:
+        """Let go of the process: no watch, no subscribers."""
+        watch = self.registry.watch
+        if watch is not None:
+            self.registry.watched_by(None)
+            watch.stop()
+        while self._undo:
+            self._undo.pop()()
+        for front in self.fronts:
+            front.leave()
+
+    # ---- wiring ---------------------------------------------------------------------------------
+
+    def _activate(self) -> None:
+        try:
+            from holdfast.databases.sqlalchemy import activate
+        except ImportError:
+            return
+        activate()
+
+    def _inside(self, stack: Any, app: Any) -> Front:
+        front = self.wrap(stack)
+        front.routed = app
+        return front
+
+    def _stage(self, front: Front, loop: asyncio.AbstractEventLoop) -> Stage:
+        settings = self.settings
+        watch = self.start_watch()
+        self.listen()
+        door = Door(
+            DoorRules(
+                max_wait=settings.max_wait_s,
+                max_waiting=settings.max_waiting,
+                fail_fast_after=settings.fail_fast_after_s,
+            ),
+            watch.report,
+        )
+        answers = Answers(
+            Cors(front.app, settings.client_url),
+            style="simple" if settings.error_format == "simple" else "problem",
+            production=settings.production,
+        )
+        replay = Replay(
+            front.app,
+            self.registry,
+            door,
+            answers,
+            Deadlines(answers.late),
+            self.metrics,
+            self.incidents,
+            ReplayRules(
+                attempts=settings.max_retry_attempts,
+                base_delay=settings.retry_base_delay_s,
+                body_bytes=settings.replay_body_bytes,
+            ),
+        )
+        door.open_for(self.registry, loop)
+        door.leaves_with(self.registry.listen(lambda one: _hand_over(loop, door, one)))
+        health = Health(
+            self.registry, door, self.vital, self.metrics.render, detailed=not settings.production
+        )
+        return Stage(loop, door, answers, replay, health)
+
+    async def _lifespan(self, front: Front, scope: Scope, receive: Receive, send: Send) -> None:
+        stage = front.stage()
+
+        async def begin() -> None:
+            if not self.started_by_hand:
+                await self._reach_all()
+
+        def began() -> None:
+            if not self.started_by_hand:
+                self.vital.started, self.vital.phase = True, "ready"
+
+        async def drain() -> None:
+            self.vital.draining = True
+            stage.door.close()
+
+        async def end() -> None:
+            if not self.started_by_hand:
+                self.close()
+
+        from holdfast.asgi.context import background
+
+        REQUEST.set(background("lifespan"))
+        await lifespan.run(front.app, lifespan.Steps(begin, began, drain, end), scope, receive, send)
+
+    async def _reach_all(self) -> None:
+        """Log in to every database before the application starts, as far as the settings ask."""
+        self.vital.phase = "databases"
+        watch = self.start_watch()
+        if not starts_without_database(self.settings):
+            await reach(self.registry, watch, patience(self.settings), self._dice)
+        self.vital.phase = "application"
+
+    def _waiting(self, name: str) -> int:
+        return sum(front.waiting_for(name) for front in self.fronts)
+
+    def _gauges(self) -> None:
+        self.metrics.gauge(
+            "holdfast_database_up",
+            "1 while the database answers",
+            lambda: {(one.name,): float(not one.away) for one in self.registry},
+            labels=("database",),
+        )
+        self.metrics.gauge(
+            "holdfast_requests_waiting",
+            "Requests that wait at the door",
+            lambda: {(one.name,): float(self._waiting(one.name)) for one in self.registry},
+            labels=("database",),
+        )
+        self.metrics.pools(lambda: {one.name: one.pool() for one in self.registry})
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, door: Door, database: Database) -> None:
+    """A database was found, in whatever thread: the door has to listen to it on its loop."""
+    with contextlib.suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(door.open_for, [database], loop)
+
+
+def pool_rules(settings: Settings) -> PoolRules:
+    """What applies to pools whose application chose nothing."""
+    return PoolRules(
+        active=True,
+        size=settings.db_pool_max,
+        keep=settings.db_pool_min,
+        connect_timeout=settings.db_connect_timeout_s,
+        statement_timeout=settings.db_statement_timeout_s,
+        ssl=settings.db_ssl,
+        hide_parameters=settings.production,
+    )
+
+
+def watchfulness(settings: Settings) -> Watchfulness:
+    """How closely the databases are watched."""
+    return Watchfulness(
+        suspect_after=settings.suspect_after_s,
+        heartbeat=settings.db_heartbeat_s,
+        connect_timeout=settings.db_connect_timeout_s,
+        max_wait=settings.max_wait_s,
+        fail_fast_after=settings.fail_fast_after_s,
+    )
+
+
+def patience(settings: Settings) -> Patience:
+    """How long startup tries to reach a database."""
+    return Patience(attempts=settings.connect_attempts, timeout=settings.db_connect_timeout_s)
+
+
+def starts_without_database(settings: Settings) -> bool:
+    """Whether startup goes on while the database is away: as set, else only in development."""
+    chosen = settings.start_without_database
+    return settings.app_env == "development" if chosen is None else chosen
+
+
+def _settings_of(declared: type | None) -> Settings:
+    """The environment, judged by our settings and the application's class."""
+    from pathlib import Path
+
+    settings, problems = Settings.examined(os.environ)
+    wanted = declaration(Path.cwd(), declared) if declared is not None else None
+    lacking = missing(wanted, os.environ, settings.app_env) if wanted is not None else ()
+    if problems or lacking:
+        raise Misconfigured((*problems, *lacking), settings.app_env)
+    return settings
+
+
+def databases_of(hold: Holdfast) -> list[Database]:
+    """Every database the process knows."""
+    return list(hold.registry)

@@ -1,0 +1,108 @@
+"""Our own answers: refusals, and errors that the application let out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from time import monotonic
+
+import orjson
+
+from holdfast.asgi.cors import Cors
+from holdfast.asgi.exchange import Exchange
+from holdfast.asgi.types import Message
+from holdfast.context import Request
+from holdfast.databases.database import Database
+from holdfast.events import BUS, RequestFailed
+from holdfast.faults.classify import classify
+from holdfast.faults.problem import MEDIA_TYPES, Problem, Style, from_fault, problem, render
+
+TOLD = "_holdfast_told"
+_STOCK_BODIES = (b"Internal Server Error",)
+_LONGEST_RETRY_S = 30
+
+
+class Answers:
+    """Makes them, with the CORS headers that let a browser's script read them."""
+
+    def __init__(self, cors: Cors, *, style: Style, production: bool) -> None:
+        self._cors = cors
+        self._style: Style = style
+        self._production = production
+        self._dice = random.Random()
+
+    async def refuse(self, exchange: Exchange, code: str, database: Database | None = None) -> int:
+        """Answer with the problem that *code* names; the status."""
+        request = exchange.request
+        told = problem(
+            code, request_id=request.id, instance=request.path, retry_after=self._retry_after(code, database)
+        )
+        await self._answer(exchange, told)
+        return told.status
+
+    async def fail(self, exchange: Exchange, error: BaseException) -> None:
+        """Answer for an application that let *error* out."""
+        request = exchange.request
+        fault = classify(error)
+        told = from_fault(
+            fault,
+            request_id=request.id,
+            instance=request.path,
+            production=self._production,
+            exc=error,
+        )
+        await self._answer(exchange, told)
+
+    async def late(self, exchange: Exchange) -> None:
+        """Answer for an attempt that does not end though its deadline has passed."""
+        await self.refuse(exchange, "deadline_exceeded")
+
+    def told(self, request: Request, error: BaseException) -> None:
+        """The application let *error* out: tell it once, wherever it goes from here."""
+        if getattr(error, TOLD, False):
+            return
+        with contextlib.suppress(AttributeError):  # one with slots is told twice at worst
+            setattr(error, TOLD, True)
+        fault = classify(error)
+        BUS.publish(
+            RequestFailed(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                status=fault.status,
+                category=fault.category,
+                error=error,
+            )
+        )
+
+    @staticmethod
+    def is_stock(exchange: Exchange) -> bool:
+        """Whether what the application made of its error is only its framework's stock answer."""
+        return exchange.status == 500 and exchange.kept_body() in _STOCK_BODIES
+
+    def _retry_after(self, code: str, database: Database | None) -> float | None:
+        """Seconds after which it makes sense to try again: as long as the outage, within reason."""
+        if code == "applied_but_interrupted":
+            return None
+        if database is None or database.away_since is None:
+            return 1
+        away_for = monotonic() - database.away_since
+        return min(_LONGEST_RETRY_S, max(1, math.ceil(away_for / 2 + self._dice.random())))
+
+    async def _answer(self, exchange: Exchange, told: Problem) -> None:
+        request = exchange.request
+        body = orjson.dumps(render(told, self._style))
+        headers = [
+            (b"content-type", MEDIA_TYPES[self._style].encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-request-id", request.id.encode()),
+        ]
+        if told.retry_after is not None:
+            headers.append((b"retry-after", str(math.ceil(told.retry_after)).encode()))
+        origin = request.headers.get(b"origin") if request.headers else None
+        headers += await self._cors.headers(exchange.scope, origin)
+        start: Message = {"type": "http.response.start", "status": told.status, "headers": headers}
+        sent = b"" if request.method == "HEAD" else body
+        await exchange.answer(start, {"type": "http.response.body", "body": sent})

@@ -1,0 +1,113 @@
+"""The body of a request, kept so that it can be given again, and the client behind it.
+
+Messages are read from the server once. What was read is kept up to a bound; past it the request
+can still be served, but not run again. Reading ahead is how a client that left is noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from holdfast.asgi.types import Message, Receive
+from holdfast.context import Request
+
+_DISCONNECT = "http.disconnect"
+
+
+class Body:
+    """Gives the application its body, as often as it is run."""
+
+    __slots__ = ("_ahead", "_bound", "_gone", "_kept", "_next", "_on_gone", "_receive", "_request", "_size")
+
+    def __init__(self, request: Request, receive: Receive, bound: int) -> None:
+        self._request = request
+        self._receive = receive
+        self._bound = bound
+        self._kept: list[Message] = []
+        self._next = 0  # of the kept messages, for the attempt under way
+        self._size = 0
+        self._gone = False
+        self._ahead: asyncio.Task[Message] | None = None
+        self._on_gone: Callable[[], None] | None = None
+
+    async def receive(self) -> Message:
+        """The next message for the attempt under way."""
+        while True:
+            if self._next < len(self._kept):
+                message = self._kept[self._next]
+                if self._request.body_whole:
+                    self._next += 1
+                else:
+                    del self._kept[0]
+                return message
+            if self._gone:
+                return {"type": _DISCONNECT}
+            ahead = self._ahead
+            if ahead is None:
+                self._keep(await self._receive())
+            else:
+                await asyncio.wait([ahead])
+                self._arrived(ahead)
+
+    def rewind(self) -> None:
+        """The next attempt reads from the beginning."""
+        self._next = 0
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Call *on_gone* when the client leaves: at once if it has."""
+        self._on_gone = on_gone
+        if self._gone:
+            on_gone()
+        else:
+            self._look_ahead()
+
+    def unwatch(self) -> None:
+        """Nobody wants to know any more. A read under way goes on and is kept."""
+        self._on_gone = None
+
+    def hang_up(self) -> None:
+        """Tell the application that its client is gone: we are stopping, and it streams."""
+        self._leave()
+
+    def close(self) -> None:
+        """The request is over: a read under way is pointless."""
+        self._on_gone = None
+        if self._ahead is not None:
+            self._ahead.cancel()
+
+    def _look_ahead(self) -> None:
+        if self._ahead is None and self._size <= self._bound:
+            self._ahead = asyncio.ensure_future(self._receive())
+            self._ahead.add_done_callback(self._arrived)
+
+    def _arrived(self, task: asyncio.Task[Message]) -> None:
+        """A message read ahead is there; called once by whoever comes first."""
+        if task is not self._ahead:
+            return
+        self._ahead = None
+        if task.cancelled():
+            return
+        if task.exception() is not None:
+            self._leave()
+            return
+        self._keep(task.result())
+        if self._on_gone is not None and not self._gone:
+            self._look_ahead()
+
+    def _keep(self, message: Message) -> None:
+        if message["type"] == _DISCONNECT:
+            self._leave()
+            return
+        self._size += len(message.get("body", b""))
+        if self._size > self._bound and self._request.body_whole:
+            self._request.body_whole = False
+            del self._kept[: self._next]
+            self._next = 0
+        self._kept.append(message)
+
+    def _leave(self) -> None:
+        self._gone = True
+        if self._on_gone is not None:
+            self._request.abandoned = True
+            self._on_gone()

@@ -1,0 +1,54 @@
+"""From an ASGI scope to a `Request`: its id, its deadline, its key, and who sent it."""
+
+from __future__ import annotations
+
+import re
+from os import urandom
+from time import monotonic
+
+from holdfast.asgi.types import Scope
+from holdfast.context import Request
+
+_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
+_LONGEST_KEY = 255
+FOREVER_S = 10 * 365 * 86400.0
+
+
+def request_of(scope: Scope, timeout: float) -> Request:
+    """The request of an `http` or `websocket` scope.
+
+    `X-Request-ID` is taken over when it is 1 to 128 characters of `[A-Za-z0-9._-]`, else made of
+    128 random bits. The deadline is *timeout* seconds away, twice that for mobile clients; a
+    WebSocket has none.
+    """
+    headers = dict(scope["headers"])
+    given = headers.get(b"x-request-id")
+    name = given.decode("ascii") if given is not None and _ID.match(given) else urandom(16).hex()
+    now = monotonic()
+    kind = scope["type"]
+    if kind != "http":
+        timeout = FOREVER_S
+    elif b"Mobi" in headers.get(b"user-agent", b""):
+        timeout *= 2
+    request = Request(
+        name, scope.get("method", "GET"), scope["path"], now, now + timeout, _key(headers), kind
+    )
+    request.headers = headers
+    client = scope.get("client")
+    if client:
+        request.client = client[0]
+    return request
+
+
+def background(name: str) -> Request:
+    """What stands for work outside any request: the application's lifespan and its tasks."""
+    now = monotonic()
+    return Request(name, "", "", now, now + FOREVER_S, None, "background")
+
+
+def _key(headers: dict[bytes, bytes]) -> str | None:
+    raw = headers.get(b"idempotency-key")
+    if raw is None:
+        return None
+    key = raw.decode("latin-1").strip()
+    return key if 0 < len(key) <= _LONGEST_KEY else None

@@ -1,0 +1,85 @@
+"""The CORS headers of our own answers: those the application itself would send to that origin.
+
+A browser that gets a 503 without them reports "blocked by CORS" and hides the 503. So the
+application is asked, once for each origin, with a preflight of its own kind; what it would allow
+is kept. Where it says nothing, the front end's address in the settings decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from holdfast.asgi.types import App, Message, Scope
+
+Headers = list[tuple[bytes, bytes]]
+
+_LEARNED = (b"access-control-allow-origin", b"access-control-allow-credentials")
+_EXPOSED = (b"access-control-expose-headers", b"Retry-After, X-Request-ID")
+_BOUND = 256
+_PATIENCE_S = 1.0
+
+
+class Cors:
+    """What each origin is allowed, as far as it has asked."""
+
+    def __init__(self, app: App, client_urls: str | None) -> None:
+        self._app = app
+        self._clients = tuple(
+            one.strip().rstrip("/") for one in (client_urls or "").split(",") if one.strip()
+        )
+        self._known: dict[bytes, Headers] = {}
+
+    async def headers(self, scope: Scope, origin: bytes | None) -> Headers:
+        """The headers for an answer of ours to *origin*; none when it did not name itself."""
+        if not origin:
+            return []
+        known = self._known.get(origin)
+        if known is None:
+            known = await self._ask(scope, origin) or self._configured(origin)
+            if len(self._known) < _BOUND:
+                self._known[origin] = known
+        return known
+
+    def _configured(self, origin: bytes) -> Headers:
+        if origin.decode("latin-1").rstrip("/") not in self._clients:
+            return []
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+            (b"vary", b"Origin"),
+            _EXPOSED,
+        ]
+
+    async def _ask(self, scope: Scope, origin: bytes) -> Headers:
+        """The application's own preflight answer; nothing when it fails or takes too long."""
+        answer: dict[bytes, bytes] = {}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer.update((name.lower(), value) for name, value in message.get("headers", ()))
+
+        try:
+            await asyncio.wait_for(self._app(_preflight(scope, origin), _no_body, send), _PATIENCE_S)
+        except Exception:  # noqa: BLE001 - an application that cannot say allows nothing
+            return []
+        learned = [(name, answer[name]) for name in _LEARNED if name in answer]
+        if b"access-control-allow-origin" not in answer:
+            return []
+        return [*learned, (b"vary", b"Origin"), _EXPOSED]
+
+
+def _preflight(scope: Scope, origin: bytes) -> Scope:
+    asked: dict[str, Any] = dict(scope)
+    asked["method"] = "OPTIONS"
+    kept = [(name, value) for name, value in scope["headers"] if name in (b"host", b"x-forwarded-proto")]
+    asked["headers"] = [
+        *kept,
+        (b"origin", origin),
+        (b"access-control-request-method", scope["method"].encode("latin-1")),
+    ]
+    return asked
+
+
+async def _no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}

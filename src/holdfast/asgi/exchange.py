@@ -1,0 +1,159 @@
+"""One request and its answer, however many attempts it takes.
+
+The application's answer passes through untouched, except that its start is kept back
+
+- while the attempt's ledger bears an unresolved transient failure and the answer is an error: it
+  may be run again, and then nobody shall see it;
+- while a transaction of the attempt has written and not ended: an answer may acknowledge only
+  what is committed;
+- while it is a 500: if the application then lets the exception out, ours is the better answer.
+
+What is kept back is bounded in bytes and, for a transaction that stays open, in time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from holdfast.asgi.body import Body
+from holdfast.asgi.types import Message, Scope, Send
+from holdfast.context import Ledger, Request
+
+if TYPE_CHECKING:
+    from holdfast.asgi.replay import Replay
+    from holdfast.databases.database import Database
+
+KEPT_BYTES = 65536
+KEPT_S = 1.0
+
+
+class Exchange:
+    """What one attempt after the other reads from and writes to."""
+
+    __slots__ = (
+        "_flushing",
+        "_kept_bytes",
+        "_send",
+        "body",
+        "context",
+        "ended",
+        "expired",
+        "kept",
+        "replay",
+        "replays",
+        "request",
+        "scope",
+        "status",
+        "task",
+        "turns",
+    )
+
+    def __init__(self, replay: Replay, scope: Scope, body: Body, send: Send, request: Request) -> None:
+        self.replay = replay
+        self.scope = scope
+        self.body = body
+        self.request = request
+        self.task: asyncio.Task[object] | None = None  # that runs the attempt, for the deadline
+        self.kept: list[Message] | None = None
+        self.status = 0
+        self.ended = False  # the answer is complete, or not ours to give any more
+        self.expired = False  # past the deadline
+        self.replays = 0
+        self.turns: list[Database] = []  # that it was let go for, and that have not been given back
+        self.context = copy_context()  # as it was before the first attempt
+        self._kept_bytes = 0
+        self._flushing: asyncio.TimerHandle | None = None
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """What the application sends."""
+        if self.ended:
+            return
+        if self.kept is not None:
+            await self._keep(message)
+        elif message["type"] == "http.response.start" and not self.request.started:
+            self.status = message["status"]
+            if self._keeps_back(self.status, self.request.ledger):
+                self.kept = [message]
+                self._kept_bytes = 0
+            else:
+                await self._start(message)
+        else:
+            await self._send(message)
+            if not message.get("more_body", False) and message["type"] == "http.response.body":
+                self.ended = True
+
+    def discard(self) -> None:
+        """The answer of this attempt is not to be seen."""
+        self.kept = None
+        self.status = 0
+        self._settle_timer()
+
+    async def flush(self) -> None:
+        """What was kept back leaves now."""
+        kept, self.kept = self.kept, None
+        self._settle_timer()
+        for message in kept or ():
+            if message["type"] == "http.response.start":
+                await self._start(message)
+            else:
+                await self.send(message)
+
+    async def answer(self, start: Message, body: Message) -> None:
+        """Ours, in place of the application's."""
+        self.kept = None
+        self._settle_timer()
+        self.ended = True
+        self.request.started = True
+        self.status = start["status"]
+        self.replay.metrics.served(self.request.method, self.status)
+        await self._send(start)
+        await self._send(body)
+
+    def kept_body(self) -> bytes:
+        """The body of the answer that is kept back."""
+        return b"".join(message.get("body", b"") for message in self.kept or ())
+
+    @staticmethod
+    def _keeps_back(status: int, ledger: Ledger) -> bool:
+        if status >= 400 and (ledger.fault is not None or status >= 500):
+            return True
+        return ledger.open_writes > 0
+
+    async def _start(self, message: Message) -> None:
+        request = self.request
+        request.started = True
+        message["headers"] = [*message.get("headers", ()), (b"x-request-id", request.id.encode())]
+        self.replay.metrics.served(request.method, message["status"])
+        await self._send(message)
+
+    async def _keep(self, message: Message) -> None:
+        kept = self.kept
+        assert kept is not None
+        kept.append(message)
+        self._kept_bytes += len(message.get("body", b""))
+        if self._kept_bytes > KEPT_BYTES or message["type"] != "http.response.body":
+            await self.flush()
+        elif self.status < 400:
+            await self._keep_while_writing()
+
+    async def _keep_while_writing(self) -> None:
+        """An answer that acknowledges leaves with its transaction's end, or after a while."""
+        ledger = self.request.ledger
+        if ledger.open_writes <= 0 and ledger.fault is None:
+            await self.flush()
+        elif self._flushing is None:
+            loop = asyncio.get_running_loop()
+            self._flushing = loop.call_later(KEPT_S, self._flush_late)
+
+    def _flush_late(self) -> None:
+        self._flushing = None
+        if self.kept is not None and self.request.ledger.fault is None:
+            self.replay.background(self.flush())
+
+    def _settle_timer(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None

@@ -1,0 +1,214 @@
+"""The outermost ASGI application: it stands before the application and speaks for it when it cannot.
+
+http       our own pages; else a `Request` with its ledger, run by `Replay`
+websocket  passed through, with a request in context, so that its log lines carry an id
+lifespan   ours round the application's: see `lifespan.py`
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from holdfast.asgi.answers import Answers
+from holdfast.asgi.context import request_of
+from holdfast.asgi.door import Door
+from holdfast.asgi.health import Health, Reply
+from holdfast.asgi.own_routes import own_paths
+from holdfast.asgi.replay import Replay
+from holdfast.asgi.types import App, Message, Receive, Scope, Send
+from holdfast.context import REQUEST
+
+PREFIX = "/_holdfast"
+MARK = "holdfast"
+_ASK_S = 1.0
+Page = Callable[[], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What serves requests on one loop."""
+
+    loop: asyncio.AbstractEventLoop
+    door: Door
+    answers: Answers
+    replay: Replay
+    health: Health
+
+
+class Front:
+    """holdfast before one application, on one server loop at a time."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        build: Callable[[Front, asyncio.AbstractEventLoop], Stage],
+        lifespan: Callable[[Front, Scope, Receive, Send], Awaitable[None]],
+        sockets: set[asyncio.Task[Any]],
+        timeout: float,
+    ) -> None:
+        self.app = app
+        self.routed: Any = app  # what has the route table
+        self.state: dict[str, Any] | None = None  # of a lifespan that we drive ourselves
+        self.opened: asyncio.Event | None = None  # while the application is not there yet
+        self.opens_within = 0.0
+        self._build = build
+        self._lifespan = lifespan
+        self._sockets = sockets
+        self._timeout = timeout
+        self._stage: Stage | None = None
+        self._always: dict[str, Page] = {}
+        self._unless_own: dict[str, Page] = {}
+        self._owned: dict[str, bool] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scope."""
+        kind = scope["type"]
+        if MARK in scope:  # wrapped twice: the outer one does it
+            await self.app(scope, receive, send)
+        elif kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "websocket":
+            await self._websocket(scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(self, {**scope, MARK: True}, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def stage(self, loop: asyncio.AbstractEventLoop | None = None) -> Stage:
+        """What serves on *loop* (the running one), made when it is first needed."""
+        loop = loop or asyncio.get_running_loop()
+        stage = self._stage
+        if stage is None or stage.loop is not loop:
+            if stage is not None:
+                stage.door.leave()
+            stage = self._stage = self._build(self, loop)
+            self._lay_out(stage)
+        return stage
+
+    def waiting_for(self, name: str) -> int:
+        """How many requests wait for the database of that name. From any thread."""
+        return 0 if self._stage is None else self._stage.door.waiting_for(name)
+
+    def leave(self) -> None:
+        """The loop ends: nothing is listened to any more."""
+        if self._stage is not None:
+            self._stage.door.leave()
+            self._stage = None
+
+    # ---- http -----------------------------------------------------------------------------------
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stage = self._stage
+        loop = asyncio.get_running_loop()
+        if stage is None or stage.loop is not loop:
+            stage = self.stage(loop)
+        path = scope["path"]
+        page = self._always.get(path)
+        if page is None and path in self._unless_own and not await self._owns(scope):
+            page = self._unless_own[path]
+        if page is not None:
+            await _show(page, scope, send)
+            return
+        request = request_of(scope, self._timeout)
+        marked = dict(scope)
+        marked[MARK] = request
+        if self.state is not None:
+            marked["state"] = self.state
+        token = REQUEST.set(request)
+        try:
+            if self.opened is not None and not await self._open(stage, marked, receive, send):
+                return
+            await stage.replay.run(marked, receive, send, request, loop)
+        finally:
+            REQUEST.reset(token)
+
+    async def _open(self, stage: Stage, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Wait for the application to be there; False when the request was answered instead."""
+        assert self.opened is not None
+        if stage.door.stopping:
+            await stage.replay.turn_away(scope, receive, send, "shutting_down")
+            return False
+        try:
+            await asyncio.wait_for(self.opened.wait(), self.opens_within)
+        except TimeoutError:
+            await stage.replay.turn_away(scope, receive, send, "starting")
+            return False
+        if stage.door.stopping:
+            await stage.replay.turn_away(scope, receive, send, "shutting_down")
+            return False
+        return True
+
+    # ---- our own pages --------------------------------------------------------------------------
+
+    def _lay_out(self, stage: Stage) -> None:
+        pages = stage.health.routes()
+        self._always = {PREFIX + path: page for path, page in pages.items()}
+        own = own_paths(self.routed)
+        self._unless_own = {path: page for path, page in pages.items() if own is None or path not in own}
+        self._owned = {} if own is None else dict.fromkeys(self._unless_own, False)
+
+    async def _owns(self, scope: Scope) -> bool:
+        """Whether the application answers this path itself; asked once when it has no route table."""
+        path = scope["path"]
+        known = self._owned.get(path)
+        if known is None:
+            status = await self._asked(scope)
+            known = status is not None and status not in (404, 405)
+            if status is not None:
+                self._owned[path] = known
+        return known
+
+    async def _asked(self, scope: Scope) -> int | None:
+        seen: list[int] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen.append(message["status"])
+
+        try:
+            await asyncio.wait_for(self.app({**scope, "method": "GET"}, receive, send), _ASK_S)
+        except Exception:  # noqa: BLE001 - an application that cannot answer here does not own the path
+            return seen[0] if seen else None
+        return seen[0] if seen else 404
+
+    # ---- websocket ------------------------------------------------------------------------------
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = request_of(scope, self._timeout)
+        marked = {**scope, MARK: request}
+        if self.state is not None:
+            marked["state"] = dict(self.state)
+        token = REQUEST.set(request)
+        task = asyncio.current_task()
+        if task is not None:
+            self._sockets.add(task)
+            task.add_done_callback(self._sockets.discard)
+        try:
+            await self.app(marked, receive, send)
+        finally:
+            REQUEST.reset(token)
+
+
+async def _show(page: Page, scope: Scope, send: Send) -> None:
+    """Answer with one of our own pages."""
+    status, content = await page()
+    if isinstance(content, bytes):
+        body, kind = content, b"text/plain; version=0.0.4; charset=utf-8"
+    else:
+        body, kind = orjson.dumps(content), b"application/json"
+    headers = [
+        (b"content-type", kind),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -1,0 +1,113 @@
+"""Our startup and shutdown round the application's own, for any ASGI server.
+
+    server sends startup    ours first; if it fails: `lifespan.startup.failed` with the reason
+                            then the application's; its complete or failed is passed on
+    server sends shutdown   ours first (nobody waits any more), then the application's, then ours
+                            closes what is left
+
+An application that raises before it asks for the first message does not support lifespan; one that
+raises later has failed, and a server must be told so: servers take an exception for "unsupported"
+and serve regardless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from holdfast.asgi.types import App, Message, Receive, Scope, Send
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What is ours to do; `begin` raises with a message for people when it cannot."""
+
+    begin: Callable[[], Awaitable[None]]
+    began: Callable[[], None]
+    drain: Callable[[], Awaitable[None]]
+    end: Callable[[], Awaitable[None]]
+
+
+async def run(app: App, steps: Steps, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve one `lifespan` scope. Never raises what the application raises: it is told by message."""
+    first = await receive()
+    try:
+        await steps.begin()
+    except Exception as error:  # noqa: BLE001 - told by message, as the protocol has it
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        await steps.end()
+        return
+    inner = _Inner(first, receive, send, steps)
+    try:
+        await app(scope, inner.receive, inner.send)
+    except Exception as error:  # noqa: BLE001 - told by message, as the protocol has it
+        await inner.raised(error)
+    else:
+        await inner.returned()
+
+
+class _Inner:
+    """The application's side of the conversation."""
+
+    def __init__(self, first: Message, receive: Receive, send: Send, steps: Steps) -> None:
+        self._first: Message | None = first
+        self._receive = receive
+        self._send = send
+        self._steps = steps
+        self._asked = False
+        self._started = False
+        self._stopped = False
+
+    async def receive(self) -> Message:
+        self._asked = True
+        if self._first is not None:
+            message, self._first = self._first, None
+            return message
+        message = await self._receive()
+        if message["type"] == "lifespan.shutdown":
+            await self._steps.drain()
+        return message
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "lifespan.startup.complete":
+            self._started = True
+            self._steps.began()
+        elif kind in ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            self._stopped = True
+            await self._steps.end()
+        await self._send(message)
+
+    async def raised(self, error: Exception) -> None:
+        """The application let *error* out."""
+        if self._stopped:
+            return
+        if self._started:
+            self._stopped = True
+            await self._steps.end()
+            await self._send({"type": "lifespan.shutdown.failed", "message": _said(error)})
+        elif self._asked:
+            self._stopped = True
+            await self._steps.end()
+            await self._send({"type": "lifespan.startup.failed", "message": _said(error)})
+        else:
+            await self._alone()
+
+    async def returned(self) -> None:
+        """The application has nothing more to say."""
+        if not self._started and not self._stopped:
+            await self._alone()
+
+    async def _alone(self) -> None:
+        """The application does not support lifespan: we do."""
+        await self.send({"type": "lifespan.startup.complete"})
+        if self._first is not None:
+            self._first = None
+        while (await self.receive())["type"] != "lifespan.shutdown":
+            await asyncio.sleep(0)
+        await self.send({"type": "lifespan.shutdown.complete"})
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,371 @@
+"""Running a request: once, or again, or not at all.
+
+attempt ended with        may run again, time left   else
+an answer below 400       it passes                  it passes
+unresolved loss           wait for the database,     503: the commit's outcome is unknown, or
+                          run again                  the database is away
+other transient failure   back off, run again        the application's own answer
+an exception              –                          the application's answer if it made one of
+                                                     its own, else ours, classified
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+from holdfast.asgi.answers import Answers
+from holdfast.asgi.body import Body
+from holdfast.asgi.deadlines import Deadlines
+from holdfast.asgi.door import Door, Verdict
+from holdfast.asgi.exchange import Exchange
+from holdfast.asgi.needs import Needs
+from holdfast.asgi.types import App, Receive, Scope, Send
+from holdfast.context import Ledger, Request
+from holdfast.databases.adopt import Registry
+from holdfast.databases.database import Database
+from holdfast.events import BUS, Bus, RequestAbandoned, RequestRecovered, RequestRefused, RequestReplayed
+from holdfast.policy.replay import Commit
+
+_CODES = {
+    Verdict.TIMED_OUT: "database_unavailable",
+    Verdict.OUTAGE_TOO_LONG: "database_unavailable",
+    Verdict.FULL: "waiting_room_full",
+    Verdict.STOPPING: "shutting_down",
+}
+
+
+class Metrics(Protocol):
+    """What the request path counts."""
+
+    def served(self, method: str, status: int) -> None:
+        """An answer has started."""
+        ...
+
+
+class Records(Protocol):
+    """Log records that an attempt wrote about a failure that may yet be undone."""
+
+    def forget(self, request: Request) -> None:
+        """The attempt is run again: nobody shall read them."""
+        ...
+
+    def release(self, request: Request) -> None:
+        """It was the last attempt: let them through."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How often and on what a request may be run again."""
+
+    attempts: int = 3
+    base_delay: float = 0.1
+    body_bytes: int = 65536
+
+
+class Replay:
+    """Runs requests through the application. One for each server loop."""
+
+    def __init__(
+        self,
+        app: App,
+        registry: Registry,
+        door: Door,
+        answers: Answers,
+        deadlines: Deadlines,
+        metrics: Metrics,
+        records: Records,
+        rules: Rules,
+        bus: Bus = BUS,
+    ) -> None:
+        self.app = app
+        self.door = door
+        self.metrics = metrics
+        self.answers = answers
+        self.needs = Needs()
+        self.live: set[Exchange] = set()
+        self._registry = registry
+        self._deadlines = deadlines
+        self._records = records
+        self._rules = rules
+        self._bus = bus
+        self._dice = random.Random()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(
+        self, scope: Scope, receive: Receive, send: Send, request: Request, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Serve one request to its end. Raises what the application raised, once it is answered."""
+        body = Body(request, receive, self._rules.body_bytes)
+        exchange = Exchange(self, scope, body, send, request)
+        exchange.task = task = asyncio.current_task(loop)
+        self.live.add(exchange)
+        self._deadlines.add(exchange)
+        try:
+            if self.door.shut and not await self._admitted(exchange):
+                return
+            await self._attempt(exchange)
+        except asyncio.CancelledError:
+            if not exchange.expired:
+                raise
+            assert task is not None
+            task.uncancel()  # it was the deadline's, and the answer is 504
+            await self._expire(exchange)
+        finally:
+            self.live.discard(exchange)
+            self._deadlines.remove(exchange)
+            body.close()
+
+    async def turn_away(self, scope: Scope, receive: Receive, send: Send, code: str) -> None:
+        """Answer a request that may not even wait."""
+        request: Request = scope["holdfast"]
+        body = Body(request, receive, self._rules.body_bytes)
+        await self._refuse(Exchange(self, scope, body, send, request), code)
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run *work* beside, and keep it from being collected."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # ---- the door -------------------------------------------------------------------------------
+
+    async def _admitted(self, exchange: Exchange) -> bool:
+        """Wait for what the route is known to need; whether it may enter."""
+        request = exchange.request
+        if self.door.stopping:
+            await self._refuse(exchange, "shutting_down")
+            return False
+        for name in self.needs.of(request.method, request.path):
+            database = self.door.first_shut([name])
+            if database is not None and not await self._waited(exchange, database):
+                return False
+        return True
+
+    async def _waited(self, exchange: Exchange, database: Database) -> bool:
+        """Wait for *database*; False when the request has been answered, or dropped, instead."""
+        request = exchange.request
+        verdict = await self.door.wait(database, request, exchange.body)
+        if verdict is Verdict.GO:
+            exchange.turns.append(database)
+            return True
+        if verdict is Verdict.GONE:
+            exchange.ended = True
+            self._bus.publish(
+                RequestAbandoned(
+                    request_id=request.id,
+                    method=request.method,
+                    path=request.path,
+                    held_s=round(request.held_for, 3),
+                )
+            )
+            return False
+        await self._refuse(exchange, _CODES[verdict], database)
+        return False
+
+    # ---- attempts -------------------------------------------------------------------------------
+
+    async def _attempt(self, exchange: Exchange) -> None:
+        """The first attempt, here; what follows a failure is another story."""
+        request = exchange.request
+        error: BaseException | None = None
+        try:
+            await self.app(_fresh(exchange.scope), exchange.body.receive, exchange.send)
+        except Exception as raised:  # noqa: BLE001 - judged below, and raised again there
+            error = raised
+        ledger = request.ledger
+        if error is None and ledger.fault is None and exchange.kept is None and not exchange.expired:
+            self.needs.learn(request.method, request.path, ledger.databases)
+            if exchange.turns or request.held_for:
+                self._answered(exchange)
+            return
+        await self._judge(exchange, error)
+
+    async def _judge(self, exchange: Exchange, error: BaseException | None) -> None:
+        """Decide what an attempt that did not simply pass comes to."""
+        request = exchange.request
+        while not exchange.expired and self._unresolved(exchange, error):
+            if not await self._may_go_again(exchange):
+                break
+            error = await self._again(exchange)
+        if exchange.expired:
+            await self._expire(exchange)
+            return
+        if not exchange.ended or exchange.kept is not None:
+            await self._conclude(exchange, error)
+        elif error is not None:
+            self.answers.told(request, error)
+            raise error
+
+    def _unresolved(self, exchange: Exchange, error: BaseException | None) -> bool:
+        """Whether the attempt's transient failure is what its answer is about."""
+        ledger = exchange.request.ledger
+        if ledger.fault is None or exchange.request.started:
+            return False
+        return error is not None or exchange.kept is not None or exchange.status == 0
+
+    async def _may_go_again(self, exchange: Exchange) -> bool:
+        """Wait until the request may be run again; False when it may not, or has been answered."""
+        request = exchange.request
+        ledger = request.ledger
+        tried = ledger.attempts > 0 or ledger.sent > 0
+        if not request.may_run_again() or (tried and request.attempt >= self._rules.attempts):
+            return False
+        self._give_up_turns(exchange, answered=False)
+        if ledger.lost is not None:
+            database = self._registry.get(ledger.lost)
+            if database is not None and not database.settled:
+                return await self._waited_again(exchange, database)
+            return True
+        return await self._backed_off(exchange)
+
+    async def _waited_again(self, exchange: Exchange, database: Database) -> bool:
+        exchange.discard()
+        return await self._waited(exchange, database)
+
+    async def _backed_off(self, exchange: Exchange) -> bool:
+        """Full jitter, never past the deadline."""
+        request = exchange.request
+        delay = self._dice.random() * self._rules.base_delay * 2.0 ** (request.attempt - 1)
+        if monotonic() + delay >= request.deadline_at:
+            return False
+        await asyncio.sleep(delay)
+        return True
+
+    async def _again(self, exchange: Exchange) -> BaseException | None:
+        """Run the application once more, from the beginning, in a context of its own."""
+        request = exchange.request
+        ledger = request.ledger
+        if ledger.attempts or ledger.sent:
+            request.attempt += 1
+        self._bus.publish(
+            RequestReplayed(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                attempt=request.attempt,
+                database=ledger.lost,
+                cause=type(ledger.error).__name__,
+            )
+        )
+        exchange.discard()
+        exchange.replays += 1
+        exchange.body.rewind()
+        self._records.forget(request)
+        request.ledger = Ledger()
+        run = self.app(_fresh(exchange.scope), exchange.body.receive, exchange.send)
+        return await _in_own_task(exchange, run)
+
+    # ---- the end --------------------------------------------------------------------------------
+
+    async def _conclude(self, exchange: Exchange, error: BaseException | None) -> None:
+        """No further attempt: the application's answer, or ours."""
+        request = exchange.request
+        ledger = request.ledger
+        self._records.release(request)
+        lost = self._unresolved(exchange, error) and ledger.lost is not None
+        doubt = ledger.commit in (Commit.UNKNOWN, Commit.SENT)
+        if exchange.ended and exchange.kept is None:
+            return
+        if lost or doubt:
+            code = _code_of(ledger.commit)
+            await self._refuse(exchange, code, self._registry.get(ledger.lost or ""))
+        elif error is not None and (exchange.kept is None or self.answers.is_stock(exchange)):
+            self.answers.told(request, error)
+            await self.answers.fail(exchange, error)
+            raise error
+        else:
+            await exchange.flush()
+            self._answered(exchange)
+            if error is not None:
+                self.answers.told(request, error)
+                raise error
+
+    async def _refuse(self, exchange: Exchange, code: str, database: Database | None = None) -> None:
+        request = exchange.request
+        self._give_up_turns(exchange, answered=False)
+        if request.started:
+            return
+        status = await self.answers.refuse(exchange, code, database)
+        self._bus.publish(
+            RequestRefused(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                status=status,
+                code=code,
+                attempts=request.attempt,
+                held_s=round(request.held_for, 3),
+            )
+        )
+
+    async def _expire(self, exchange: Exchange) -> None:
+        self._records.release(exchange.request)
+        if not exchange.ended and not exchange.request.started:
+            await self._refuse(exchange, "deadline_exceeded")
+
+    def _answered(self, exchange: Exchange) -> None:
+        """The application has answered a request that was held or run again."""
+        request = exchange.request
+        self._give_up_turns(exchange, answered=True)
+        if request.held_for or exchange.replays:
+            self._bus.publish(
+                RequestRecovered(
+                    request_id=request.id,
+                    method=request.method,
+                    path=request.path,
+                    status=exchange.status,
+                    attempts=request.attempt,
+                    held_s=round(request.held_for, 3),
+                )
+            )
+
+    def _give_up_turns(self, exchange: Exchange, *, answered: bool) -> None:
+        while exchange.turns:
+            self.door.went(exchange.turns.pop(), answered=answered)
+
+
+def _fresh(scope: Scope) -> Scope:
+    """A scope that an attempt may write into without the next one seeing it."""
+    fresh = dict(scope)
+    state = fresh.get("state")
+    if state is not None:
+        fresh["state"] = dict(state)
+    return fresh
+
+
+async def _in_own_task(exchange: Exchange, run: Awaitable[None]) -> BaseException | None:
+    """Await *run* in a task with a copy of this context, so that attempts cannot see each other."""
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(_drive(run), context=exchange.context.copy())
+    outer, exchange.task = exchange.task, task
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        raise
+    finally:
+        exchange.task = outer
+    if task.cancelled():
+        return None if exchange.expired else asyncio.CancelledError()
+    return task.exception()
+
+
+async def _drive(run: Awaitable[None]) -> None:
+    await run
+
+
+def _code_of(commit: Commit) -> str:
+    match commit:
+        case Commit.UNKNOWN | Commit.SENT:
+            return "commit_outcome_unknown"
+        case Commit.COMMITTED:
+            return "applied_but_interrupted"
+        case Commit.NONE | Commit.ROLLED_BACK:
+            return "database_unavailable"

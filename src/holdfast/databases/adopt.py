@@ -1,0 +1,99 @@
+"""Every database of the process: found by the libraries' hooks, named, given to a watch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from holdfast.databases.database import Database, Driver
+from holdfast.databases.watch import Watch
+from holdfast.events import BUS, DatabaseFound
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRules:
+    """Defaults for pools and connections that an application left to its library; seconds."""
+
+    active: bool = False  # hooks without a Holdfast leave every default of the library alone
+    size: int = 20
+    keep: int = 2
+    acquire_timeout: float = 10.0
+    idle: float = 30.0
+    max_age: float = 7200.0
+    connect_timeout: float = 10.0
+    statement_timeout: float = 30.0
+    ssl: str | None = None
+    hide_parameters: bool = False
+
+
+class Registry:
+    """The databases of this process. Hooks add to it from any thread."""
+
+    def __init__(self) -> None:
+        self.watch: Watch | None = None
+        self.rules = PoolRules()
+        self._listeners: tuple[Callable[[Database], None], ...] = ()
+        self._by_place: dict[tuple[object, ...], Database] = {}
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Database]:
+        return iter(list(self._by_place.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_place)
+
+    def get(self, name: str) -> Database | None:
+        """The database of that name."""
+        return next((one for one in self if one.name == name), None)
+
+    def adopt(
+        self, place: tuple[object, ...], name: str, target: str, make: Callable[[], Driver]
+    ) -> Database:
+        """The database at *place*, made known under *name* (or `name-2`…) if it is new."""
+        driver = make()
+        with self._lock:
+            database = self._by_place.get(place)
+            new = database is None
+            if database is None:
+                database = Database(self._free(name), target, driver)
+                self._by_place[place] = database
+            else:
+                database.drivers = [one for one in database.drivers if not one.provisional]
+                database.drivers.append(driver)
+        if self.watch is not None:
+            self.watch.add(database)
+        for listener in self._listeners if new else ():
+            listener(database)
+        BUS.publish(DatabaseFound(database=database.name, target=target, library=driver.library))
+        return database
+
+    def listen(self, listener: Callable[[Database], None]) -> Callable[[], None]:
+        """Call *listener* with every database found from now on, in its finder's thread."""
+        self._listeners = (*self._listeners, listener)
+
+        def stop() -> None:
+            self._listeners = tuple(one for one in self._listeners if one is not listener)
+
+        return stop
+
+    def watched_by(self, watch: Watch | None) -> None:
+        """From now on *watch* looks after all of them, those to come too."""
+        self.watch = watch
+        for database in self:
+            if watch is None:
+                database.watched_by(None)
+            else:
+                watch.add(database)
+
+    def _free(self, name: str) -> str:
+        taken = {one.name for one in self._by_place.values()}
+        if name not in taken:
+            return name
+        number = 2
+        while f"{name}-{number}" in taken:
+            number += 1
+        return f"{name}-{number}"
+
+
+REGISTRY = Registry()

@@ -1,0 +1,222 @@
+"""One database as holdfast knows it: its state, its connections, and who waits for it.
+
+`away` and `state` are plain attributes that hooks and doors read from any thread; only the watch
+(one thread) writes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from holdfast.clock import SYSTEM_CLOCK, Clock
+from holdfast.databases.link import Link
+from holdfast.databases.monitor import (
+    NAMES,
+    Broken,
+    Connected,
+    Disconnected,
+    Happening,
+    Recovering,
+    State,
+    Suspect,
+)
+
+
+class Session(Protocol):
+    """A connection of the watch's own."""
+
+    async def ping(self) -> None:
+        """Ask the server for an answer; raises what the driver raises."""
+        ...
+
+    async def close(self) -> None:
+        """End it; never raises."""
+        ...
+
+
+class Driver(Protocol):
+    """What a library's file gives the watch. All of it runs on the watch's loop."""
+
+    library: str
+    networked: bool  # whether there is a connection that can be lost
+    provisional: bool  # stands in until the application's own engine is found
+
+    async def knock(self) -> None:
+        """Get one byte out of the server on a fresh connection, without logging in."""
+        ...
+
+    async def open(self) -> Session:
+        """Log in on a fresh connection, as the application would."""
+        ...
+
+    def pool(self) -> dict[str, int]:
+        """Figures of the application's pool: size, idle, active, waiting, max."""
+        ...
+
+
+class Database:
+    """One database: several engines to the same place share it."""
+
+    def __init__(self, name: str, target: str, driver: Driver, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.name = name
+        self.target = target  # redacted
+        self.drivers: list[Driver] = [driver]
+        self.clock = clock
+        self.state: State = Connected(0, clock.monotonic())
+        self.away = False
+        self.generation = 0
+        self.heard_at = 0.0  # monotonic: when something last completed
+        self.vouched_at = 0.0  # monotonic: when a knock or probe was last answered
+        self.recovered_at = 0.0
+        self.latency_s: float | None = None  # of the latest ping
+        self.last_error: str | None = None
+        self.patience_s: float | None = None  # how long work outside requests waits; None: for ever
+        self.links: dict[int, Link] = {}
+        self.connecting: dict[int, tuple[float, Callable[[], None]]] = {}
+        self.doubted = False  # a loss was reported and the watch has not judged it yet
+        self.dismissed = False  # we are stopping: nobody waits any more
+        self._listeners: tuple[Callable[[Database], None], ...] = ()
+        self._waiters: dict[int, Callable[[], None]] = {}
+        self._lock = threading.Lock()
+        self._tell: Callable[[Database, Happening], None] | None = None
+
+    # ---- what is known ------------------------------------------------------------------------
+
+    @property
+    def driver(self) -> Driver:
+        """The first one adopted: it does the probing."""
+        return self.drivers[0]
+
+    @property
+    def settled(self) -> bool:
+        """Whether requests may go: it answers, and nothing speaks against it."""
+        return not self.doubted and isinstance(self.state, Connected | Recovering)
+
+    @property
+    def state_name(self) -> str:
+        """`connected`, `suspect`, `disconnected` or `recovering`."""
+        return NAMES[type(self.state)]
+
+    @property
+    def away_since(self) -> float | None:
+        """The monotonic moment the outage began, or None."""
+        return self.state.since if isinstance(self.state, Disconnected) else None
+
+    @property
+    def cause(self) -> str:
+        """What speaks against it, redacted; empty when nothing does."""
+        return self.state.cause if isinstance(self.state, Suspect | Disconnected) else ""
+
+    def known_at(self) -> float:
+        """The monotonic moment of the latest sign of life."""
+        return max(self.heard_at, self.vouched_at)
+
+    def pool(self) -> dict[str, int]:
+        """The figures of all its pools together."""
+        total = {"size": 0, "idle": 0, "active": 0, "waiting": 0, "max": 0}
+        for driver in self.drivers:
+            for key, value in driver.pool().items():
+                total[key] += value
+        return total
+
+    # ---- what the hooks report ------------------------------------------------------------------
+
+    def broken(self, cause: str) -> None:
+        """A connection was lost or refused. From any thread."""
+        self.last_error = cause
+        if self._tell is not None:
+            self.doubted = True
+            self._tell(self, Broken(cause))
+
+    # ---- those who wait -------------------------------------------------------------------------
+
+    def listen(self, listener: Callable[[Database], None]) -> Callable[[], None]:
+        """Call *listener* after every change of state, in the watch's thread."""
+        self._listeners = (*self._listeners, listener)
+
+        def stop() -> None:
+            self._listeners = tuple(one for one in self._listeners if one is not listener)
+
+        return stop
+
+    def when_settled(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call *wake* once, in the watch's thread, when requests may go; the result takes it back.
+
+        Called at once, in the caller's thread, when they may go already.
+        """
+        key = id(wake)
+        with self._lock:
+            waiting = not self.settled and not self.dismissed
+            if waiting:
+                self._waiters[key] = wake
+        if not waiting:
+            wake()
+
+        def forget() -> None:
+            with self._lock:
+                self._waiters.pop(key, None)
+
+        return forget
+
+    def wait_settled(self, timeout: float | None) -> bool:
+        """Block this thread until requests may go; False when *timeout* seconds were not enough."""
+        woken = threading.Event()
+        forget = self.when_settled(woken.set)
+        try:
+            woken.wait(timeout)
+        finally:
+            forget()
+        return self.settled
+
+    async def until_settled(self, timeout: float | None) -> bool:
+        """The same for a task of any loop."""
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the waiter's loop has ended meanwhile
+                loop.call_soon_threadsafe(_settle, woken)
+
+        forget = self.when_settled(wake)
+        try:
+            await asyncio.wait([woken], timeout=timeout)
+        finally:
+            forget()
+        return self.settled
+
+    def dismiss(self) -> None:
+        """We are stopping: whoever waits goes now and finds the database as it is."""
+        with self._lock:
+            self.dismissed = True
+            woken = list(self._waiters.values())
+            self._waiters.clear()
+        for wake in woken:
+            wake()
+
+    # ---- the watch's side -----------------------------------------------------------------------
+
+    def watched_by(self, tell: Callable[[Database, Happening], None] | None) -> None:
+        """From now on reports go to *tell*; None: nobody watches, nothing is ever away."""
+        self._tell = tell
+
+    def become(self, state: State) -> None:
+        """Take on *state* and tell everyone whom it concerns. Only the watch calls this."""
+        with self._lock:
+            self.state = state
+            self.away = isinstance(state, Disconnected)
+            woken = list(self._waiters.values()) if self.settled else []
+            if woken:
+                self._waiters.clear()
+        for wake in woken:
+            wake()
+        for listener in self._listeners:
+            listener(self)
+
+
+def _settle(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)

@@ -1,0 +1,87 @@
+"""One connection, seen from its hooks: what runs on it, since when, and for whom.
+
+Its owner is the task or thread that has checked it out; the monitor only reads, and cuts.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.context import Ledger, Request
+
+_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
+
+
+class Link:
+    """A connection of a pool to a database.
+
+    `began` is the monotonic moment at which the outstanding statement was sent, 0.0 when none is;
+    `used_at` that of its last use. `generation` is the database's at the time it was opened.
+    """
+
+    __slots__ = (
+        "_abort",
+        "_fileno",
+        "began",
+        "committing",
+        "connection",
+        "cut",
+        "generation",
+        "ledger",
+        "out",
+        "pinging",
+        "request",
+        "used_at",
+        "wrote",
+    )
+
+    def __init__(
+        self,
+        connection: object,
+        generation: int,
+        now: float,
+        abort: Callable[[], None],
+        fileno: Callable[[], int] | None,
+    ) -> None:
+        self.connection = connection  # as the library's pool knows it
+        self.generation = generation
+        self.used_at = now
+        self.began = 0.0
+        self.out = False  # checked out of its pool
+        self.cut = False  # we ended it
+        self.committing = False  # COMMIT is on its way
+        self.pinging = False  # what is outstanding is only a ping
+        self.wrote = False  # the transaction on it has written
+        self.request: Request | None = None
+        self.ledger: Ledger | None = None  # of the attempt that wrote
+        self._abort = abort
+        self._fileno = fileno
+
+    def abort(self) -> None:
+        """End the connection at once: whoever waits on it gets an error. From any thread."""
+        if not self.cut:
+            self.cut = True
+            self._abort()
+
+    def is_gone(self) -> bool:
+        """Whether the other side has closed it, as far as the kernel knows: no round trip."""
+        if self.cut:
+            return True
+        if self._fileno is None:
+            return False
+        fd = self._fileno()
+        if fd < 0:
+            return True
+        poll = select.poll()
+        poll.register(fd, select.POLLIN | _GONE)
+        seen = poll.poll(0)
+        return bool(seen) and bool(seen[0][1] & _GONE)
+
+    def may_be_cut(self) -> bool:
+        """Whether ending what runs on it loses nothing: a request that can be run again."""
+        if self.committing:
+            return False
+        return self.request is None or self.request.may_run_again()

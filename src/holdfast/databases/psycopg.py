@@ -1,0 +1,42 @@
+"""psycopg 3's connections in our words, async and sync; the library itself is never imported."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.databases.adopt import PoolRules
+from holdfast.databases.wire import shutting_down
+
+
+def tune(params: dict[str, Any], rules: PoolRules) -> dict[str, Any]:
+    """*params* of `psycopg.connect` with our defaults where the application chose nothing."""
+    tuned = {"connect_timeout": max(1, round(rules.connect_timeout)), **params}
+    if rules.ssl is not None:
+        tuned.setdefault("sslmode", rules.ssl)
+    options = str(tuned.get("options") or "")
+    if rules.statement_timeout and "statement_timeout" not in options:
+        timeout = round(rules.statement_timeout * 1000)
+        tuned["options"] = f"{options} -c statement_timeout={timeout}".strip()
+    return tuned
+
+
+def untune(params: dict[str, Any]) -> dict[str, Any]:
+    """*params* without the startup settings that a pooler in between may refuse."""
+    options = re.sub(r"\s*-c statement_timeout=\d+$", "", str(params.get("options") or ""))
+    return {**params, "options": options}
+
+
+def aborter(connection: Any) -> Callable[[], None]:
+    """A function that ends *connection* at once, from any thread; whoever waits gets an error."""
+    return shutting_down(connection.fileno)
+
+
+def fileno(connection: Any) -> Callable[[], int]:
+    """A function that tells the socket's descriptor, -1 once it is closed."""
+
+    def tell() -> int:
+        return -1 if connection.closed else int(connection.fileno())
+
+    return tell

@@ -1,0 +1,180 @@
+"""SQLAlchemy's engines in our words: found through its plugin interface, seen through its dialect.
+
+Every call that reaches a database goes through a documented method of the engine's `Dialect`
+(`connect`, `do_execute`…, `do_commit`…), so those of the instance are wrapped: four function calls
+a query, and none of the engine-wide event machinery. `docs/decisions/0002` has the figures.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.engine import URL, CreateEnginePlugin, Engine
+from sqlalchemy.pool import QueuePool
+
+from holdfast.databases.adopt import REGISTRY, PoolRules
+from holdfast.databases.sqlalchemy_driver import EngineDriver
+from holdfast.databases.sqlalchemy_hooks import Hooks
+from holdfast.events import BUS, HookSkipped
+from holdfast.faults.redact import redact_url
+
+PLUGIN = "holdfast"
+_POOL_CHOICES = ("pool_size", "max_overflow")
+
+
+class HoldfastPlugin(CreateEnginePlugin):
+    """Adopts the engine it is given to; `create_engine(url, plugins=["holdfast"])`.
+
+    With a `Holdfast` in the process every engine gets it, without being asked. What the
+    application chose for its pool stays; what it left to SQLAlchemy follows `PoolRules`.
+    """
+
+    def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
+        rules = REGISTRY.rules
+        self._networked = url.get_backend_name() != "sqlite"
+        if rules.active and rules.hide_parameters:
+            kwargs.setdefault("hide_parameters", True)
+
+    def update_url(self, url: URL) -> URL:
+        """The URL stays as it is: SQLAlchemy itself takes our name out of it."""
+        return url
+
+    def handle_pool_kwargs(self, pool_cls: type[Any], pool_args: dict[str, Any]) -> None:
+        rules = REGISTRY.rules
+        if rules.active and self._networked and issubclass(pool_cls, QueuePool):
+            _fill(pool_args, rules)
+
+    def engine_created(self, engine: Engine) -> None:
+        adopt(engine)
+
+
+def _fill(pool_args: dict[str, Any], rules: PoolRules) -> None:
+    if not any(choice in pool_args for choice in _POOL_CHOICES):
+        pool_args["pool_size"] = rules.size
+        pool_args["max_overflow"] = 0
+    pool_args.setdefault("timeout", rules.acquire_timeout)
+    pool_args.setdefault("recycle", rules.max_age)
+    pool_args.setdefault("use_lifo", True)  # so that the surplus lies idle instead of taking turns
+
+
+def adopt(engine: Any, name: str | None = None) -> str:
+    """Make *engine* (async or sync) known, under *name* if given; the name it is known by.
+
+    Fails open: an engine that cannot be hooked works as before, and one warning says why.
+    """
+    engine = getattr(engine, "sync_engine", engine)
+    hooks = getattr(engine, "_holdfast_hooks", None)
+    if hooks is not None:
+        if name is not None:
+            hooks.database.name = name
+        return str(hooks.database.name)
+    url = engine.url
+    backend = url.get_backend_name()
+    driver = EngineDriver(engine)
+    database = REGISTRY.adopt(_place(engine), name or url.database or backend, _target(url), lambda: driver)
+    try:
+        hooks = Hooks(engine, database, driver)
+        hooks.install()
+    except (AttributeError, TypeError) as error:
+        BUS.publish(HookSkipped(library="sqlalchemy", cause=f"{_target(url)}: {error}"))
+    else:
+        engine._holdfast_hooks = hooks
+    return database.name
+
+
+def stand_in(address: str) -> str | None:
+    """Make the database at *address* known before the application has built its engine; its name.
+
+    None when no driver for it is installed: then the application's own engine tells later.
+    """
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        url = _with_driver(make_url(address.replace("postgres://", "postgresql://", 1)))
+        if url is None or url.get_backend_name() == "sqlite":
+            return None
+        if url.get_dialect().is_async:
+            from sqlalchemy.ext.asyncio import create_async_engine
+
+            engine: Engine = create_async_engine(url).sync_engine
+        else:
+            engine = create_engine(url)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        BUS.publish(HookSkipped(library="sqlalchemy", cause=f"{redact_url(address)}: {error}"))
+        return None
+    hooks: Hooks = engine._holdfast_hooks  # type: ignore[attr-defined]
+    hooks.driver.provisional = True
+    return hooks.database.name
+
+
+def _with_driver(url: URL) -> URL | None:
+    """*url* with a driver that is installed; a plain `postgresql://` leaves the choice to us."""
+    if url.get_backend_name() != "postgresql" or "+" in url.drivername:
+        return url
+    for driver in ("psycopg", "asyncpg"):
+        if find_spec(driver) is not None:
+            return url.set(drivername=f"postgresql+{driver}")
+    return None
+
+
+def _place(engine: Engine) -> tuple[object, ...]:
+    """What makes two engines speak of the same database."""
+    url = engine.url
+    if url.host is None and (url.database in (None, "", ":memory:") or not url.query):
+        known = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
+        if not known:
+            return (id(engine),)
+    return (url.get_backend_name(), url.host, url.port, url.database, str(dict(url.query).get("host")))
+
+
+def _target(url: URL) -> str:
+    return redact_url(url.render_as_string(hide_password=True))
+
+
+def activate() -> None:
+    """Give the plugin to every engine that this process creates from now on. Idempotent.
+
+    SQLAlchemy has no hook for "an engine was created", only plugins named in the URL or the call;
+    so the one function that collects them is wrapped. Where it is missing, a warning says so.
+    """
+    collect = getattr(URL, "_instantiate_plugins", None)
+    if collect is None:
+        BUS.publish(
+            HookSkipped(
+                library="sqlalchemy", cause="engines cannot be found by themselves; name them in code"
+            )
+        )
+        return
+    if getattr(collect, "holdfast", False):
+        return
+    from sqlalchemy.dialects import plugins
+
+    plugins.register(PLUGIN, __name__, HoldfastPlugin.__name__)
+
+    def with_ours(url: URL, kwargs: dict[str, Any]) -> Any:
+        named = [*_listed(url.query.get("plugin")), *kwargs.get("plugins", ())]
+        if PLUGIN not in named:
+            kwargs = {**kwargs, "plugins": [*kwargs.get("plugins", ()), PLUGIN]}
+        return collect(url, kwargs)
+
+    with_ours.holdfast = True  # type: ignore[attr-defined]
+    with_ours.original = collect  # type: ignore[attr-defined]
+    URL._instantiate_plugins = with_ours  # type: ignore[method-assign,assignment]
+
+
+def deactivate() -> None:
+    """Engines created from now on are left alone."""
+    original = getattr(getattr(URL, "_instantiate_plugins", None), "original", None)
+    if original is not None:
+        URL._instantiate_plugins = original  # type: ignore[method-assign]
+
+
+def _listed(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)  # type: ignore[arg-type]
+
+
+__all__ = ["HoldfastPlugin", "activate", "adopt", "deactivate"]

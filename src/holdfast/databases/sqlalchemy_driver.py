@@ -1,0 +1,131 @@
+"""How the watch reaches the database of an SQLAlchemy engine: knock, log in, ping, pool figures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.util import greenlet_spawn
+
+from holdfast.databases.wire import knock_postgresql
+
+PROBING: ContextVar[bool] = ContextVar("holdfast_probing", default=False)
+_PORTS = {"postgresql": 5432}
+
+
+class EngineDriver:
+    """The `Driver` of one engine. Its connections are made by the application's own recipe."""
+
+    library = "sqlalchemy"
+
+    def __init__(self, engine: Engine, *, provisional: bool = False) -> None:
+        self._engine = engine
+        self.provisional = provisional
+        self.networked = engine.url.get_backend_name() != "sqlite"
+
+    async def knock(self) -> None:
+        """One byte from the server where we know its address and its tongue, else nothing."""
+        url = self._engine.url
+        port = _PORTS.get(url.get_backend_name())
+        if port is None or not isinstance(url.host, str) or "," in url.host or url.query.get("host"):
+            return
+        await knock_postgresql(url.host, url.port or port)
+
+    async def open(self) -> EngineSession:
+        """Log in as the application would: its creator, its listeners, its connect arguments."""
+        PROBING.set(True)
+        dialect = self._engine.dialect
+        create = self._create
+        if dialect.is_async:
+            connection = await greenlet_spawn(create)
+        else:
+            connection = await in_thread(create, undo=dialect.do_close)
+        return EngineSession(dialect, connection)
+
+    def _create(self) -> Any:
+        pool = self._engine.pool
+        create = getattr(pool, "_invoke_creator", None)
+        if create is not None:
+            return create(None)
+        args, params = self._engine.dialect.create_connect_args(self._engine.url)
+        return self._engine.dialect.connect(*args, **params)
+
+    def pool(self) -> dict[str, int]:
+        """The pool's figures; a pool without any (NullPool, StaticPool) has none."""
+        pool: Any = self._engine.pool
+        if not hasattr(pool, "checkedin"):
+            return {}
+        idle, active = pool.checkedin(), pool.checkedout()
+        most = pool.size() + max(0, getattr(pool, "_max_overflow", 0))
+        return {"size": idle + active, "idle": idle, "active": active, "max": most}
+
+
+class EngineSession:
+    """A connection of the watch's own, made through an engine's dialect."""
+
+    def __init__(self, dialect: Any, connection: Any) -> None:
+        self._dialect = dialect
+        self._connection = connection
+
+    async def ping(self) -> None:
+        """One round trip; raises what the driver raises."""
+        if self._dialect.is_async:
+            await greenlet_spawn(self._dialect.do_ping, self._connection)
+        else:
+            await in_thread(lambda: self._dialect.do_ping(self._connection))
+
+    async def close(self) -> None:
+        """End it, without waiting for the other side."""
+        with contextlib.suppress(Exception):
+            if self._dialect.is_async:
+                driver = self._connection.driver_connection
+                terminate = getattr(driver, "terminate", None)
+                await (_now(terminate) if terminate else driver.close())
+            else:
+                await in_thread(lambda: self._dialect.do_close(self._connection))
+
+
+async def _now(function: Callable[[], None]) -> None:
+    function()
+
+
+async def in_thread(function: Callable[[], Any], undo: Callable[[Any], None] | None = None) -> Any:
+    """Run *function* in a thread that nobody has to wait for; a result that came late is undone."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if result.done():
+            if error is None and undo is not None:
+                threading.Thread(target=_quietly, args=(undo, value), daemon=True).start()
+        elif error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(value)
+
+    def run() -> None:
+        try:
+            value, error = function(), None
+        except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits
+            value, error = None, raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody awaits any more
+            loop.call_soon_threadsafe(settle, value, error)
+
+    probing = PROBING.get()
+
+    def run_probing() -> None:
+        PROBING.set(probing)
+        run()
+
+    threading.Thread(target=run_probing, name="holdfast-probe", daemon=True).start()
+    return await result
+
+
+def _quietly(undo: Callable[[Any], None], value: Any) -> None:
+    with contextlib.suppress(Exception):
+        undo(value)

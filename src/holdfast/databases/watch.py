@@ -1,0 +1,430 @@
+"""The watch: one thread with a loop of its own that keeps each database's state true.
+
+It has a thread to itself so that a blocked server loop can neither blind it nor keep it from
+cutting the very connections that block. Whoever reports to it or asks it does so by
+`call_soon_threadsafe`; it tells back through `Database.become`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.clock import SYSTEM_CLOCK, Clock
+from holdfast.databases.database import Database, Session
+from holdfast.databases.monitor import (
+    Answered,
+    Broken,
+    Disconnected,
+    Effect,
+    Failed,
+    Happening,
+    Heard,
+    Quiet,
+    Recovering,
+    State,
+    Suspect,
+    probe_delay,
+    step,
+)
+from holdfast.events import (
+    BUS,
+    Bus,
+    DatabaseLost,
+    DatabaseRecovered,
+    DatabaseSuspected,
+    ReconnectAttempted,
+)
+from holdfast.faults.redact import redact_text
+
+SWEEP_EVERY = 0.1
+AT_ONCE = 8  # probes of one silent database that may be under way together
+
+
+@dataclass(frozen=True, slots=True)
+class Watchfulness:
+    """How closely to look, in seconds."""
+
+    suspect_after: float = 1.0  # a query outstanding so long, and nothing completed since
+    silence: float = 1.0  # a knock met no byte for so long
+    heartbeat: float = 30.0
+    connect_timeout: float = 10.0
+    max_wait: float = 10.0  # what nobody may run again is left alone for so long
+    fail_fast_after: float = 60.0
+
+
+class Watch:
+    """Watches databases. `start` and `stop` may be called from any thread."""
+
+    def __init__(
+        self,
+        rules: Watchfulness | None = None,
+        *,
+        bus: Bus = BUS,
+        clock: Clock = SYSTEM_CLOCK,
+        dice: random.Random | None = None,
+        waiting: Callable[[str], int] = lambda _name: 0,
+    ) -> None:
+        self.rules = rules or Watchfulness()
+        self.bus = bus
+        self.clock = clock
+        self.waiting = waiting
+        self._dice = dice or random.Random()
+        self._posts: dict[str, Post] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    # ---- from any thread ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; a second call, or one in the same process, changes nothing."""
+        if self._thread is not None and self._pid == os.getpid():
+            return
+        ready = threading.Event()
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="holdfast-watch", daemon=True)
+        self._thread.start()
+        ready.wait()
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """End: close the sessions of our own, let the thread go within *timeout* seconds."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None or self._pid != os.getpid():
+            return
+        for post in list(self._posts.values()):
+            post.database.watched_by(None)
+        self._call(self._end)
+        thread.join(timeout)
+        self._thread = None
+
+    def add(self, database: Database) -> None:
+        """Watch *database* too."""
+        if database.name not in self._posts:
+            self._posts[database.name] = Post(database)
+            database.watched_by(self.report)
+
+    def ask(self, question: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Run *question* on the watch's loop."""
+        if self._loop is None:
+            question.close()
+            msg = "the watch has not been started"
+            raise RuntimeError(msg)
+        return asyncio.run_coroutine_threadsafe(question, self._loop)
+
+    async def connect(self, database: Database, timeout: float) -> None:
+        """Log in once, within *timeout* seconds; raises what the driver raises. On the watch's loop."""
+        post = self._posts[database.name]
+        await post.keep(await self._open(database, timeout))
+
+    async def beat(self, database: Database) -> None:
+        """Ask for a sign of life now, on a connection of our own. On the watch's loop."""
+        post = self._posts[database.name]
+        if isinstance(database.state, Disconnected):
+            return
+        sent_in = database.state.round
+        try:
+            await self._ping(post)
+        except TimeoutError:
+            self._happen(database, Quiet())
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises means: no answer
+            self._happen(database, Failed(sent_in, _said(error)))
+
+    # ---- the loop -------------------------------------------------------------------------------
+
+    def _run(self, ready: threading.Event) -> None:
+        with asyncio.Runner() as runner:
+            self._loop = runner.get_loop()
+            self._loop.set_exception_handler(lambda *_: None)  # drivers' orphaned futures are no news
+            self._loop.call_soon(ready.set)
+            with contextlib.suppress(asyncio.CancelledError):
+                runner.run(self._sweep())
+        self._loop = None
+
+    async def _sweep(self) -> None:
+        self._main = asyncio.current_task()
+        try:
+            while True:
+                now = self.clock.monotonic()
+                for post in list(self._posts.values()):
+                    self._look(post, now)
+                await asyncio.sleep(SWEEP_EVERY)
+        finally:
+            for post in self._posts.values():
+                await post.leave()
+
+    def _end(self) -> None:
+        if self._main is not None:
+            self._main.cancel()
+
+    def _call(self, function: Callable[..., None], *args: object) -> None:
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it closed between the look and the call
+                loop.call_soon_threadsafe(function, *args)
+
+    def report(self, database: Database, happening: Happening) -> None:
+        """Something happened to *database*. From any thread."""
+        self._call(self._happen, database, happening)
+
+    _main: asyncio.Task[None] | None = None
+
+    # ---- looking --------------------------------------------------------------------------------
+
+    def _look(self, post: Post, now: float) -> None:
+        database = post.database
+        rules = self.rules
+        state = database.state
+        if isinstance(state, Suspect) and database.heard_at > state.since:
+            self._happen(database, Heard())
+        elif not isinstance(state, Suspect | Disconnected) and quiet(database, now, rules.suspect_after):
+            self._happen(database, Quiet())
+        for link in list(database.links.values()):
+            if link.began and not link.cut and stuck(database, link.began, link.pinging, now, rules):
+                link.abort()
+        due = now - database.known_at() > rules.heartbeat
+        if due and database.settled and post.beating is None and database.driver.networked:
+            post.beating = asyncio.ensure_future(self.beat(database))
+            post.beating.add_done_callback(lambda _: setattr(post, "beating", None))
+
+    def _happen(self, database: Database, happening: Happening) -> None:
+        now = self.clock.monotonic()
+        before = database.state
+        after, effects = step(before, happening, now)
+        if isinstance(happening, Broken):
+            database.doubted = False
+        if isinstance(happening, Answered | Heard):
+            database.vouched_at = now
+        if isinstance(happening, Failed):
+            database.last_error = happening.cause
+        if Effect.REFRESH in effects:
+            database.generation += 1
+            database.recovered_at = now
+        if after is not before:
+            database.become(after)
+            if type(after) is not type(before):
+                self._tell(database, after)
+        for effect in effects:
+            self._do(database, effect)
+
+    def _do(self, database: Database, effect: Effect) -> None:
+        post = self._posts[database.name]
+        match effect:
+            case Effect.KNOCK:
+                post.probing(self._ask_once(database, database.state.round, log_in=False))
+            case Effect.PROBE if isinstance(database.state, Disconnected):
+                post.reconnecting(lambda: self._reconnect(post, database.state.round))
+            case Effect.PROBE:
+                post.probing(self._ask_once(database, database.state.round, log_in=True))
+            case Effect.CUT:
+                cut(database)
+            case Effect.REFRESH:
+                cut_idle(database)
+            case Effect.SETTLE:
+                pass  # whoever waited was woken by `become`
+
+    def _tell(self, database: Database, after: State) -> None:
+        name, target = database.name, database.target
+        match after:
+            case Suspect(cause=cause, broken=True):
+                self.bus.publish(DatabaseSuspected(database=name, cause=cause))
+            case Disconnected(cause=cause):
+                lost = DatabaseLost(database=name, target=target, cause=cause, pool=database.pool())
+                self.bus.publish(lost)
+            case Recovering(since=since, lost_at=lost_at, attempts=attempts):
+                back = DatabaseRecovered(
+                    database=name,
+                    target=target,
+                    outage_s=round(since - lost_at, 3),
+                    attempts=attempts,
+                    waiting=self.waiting(name),
+                )
+                self.bus.publish(back)
+            case _:
+                pass
+
+    # ---- asking ---------------------------------------------------------------------------------
+
+    async def _ask_once(self, database: Database, sent_in: int, *, log_in: bool) -> None:
+        """One knock, and one login when a connection was lost: is it there?"""
+        began = self.clock.monotonic()
+        try:
+            await asyncio.wait_for(database.driver.knock(), self.rules.silence)
+            if log_in:
+                post = self._posts[database.name]
+                await post.keep(await self._open(database, self.rules.connect_timeout))
+        except Exception as error:  # noqa: BLE001 - whatever a driver raises means: no answer
+            if database.heard_at > began and not log_in:
+                self._happen(database, Heard())
+            else:
+                self._happen(database, Failed(sent_in, _said(error)))
+        else:
+            self._happen(database, Answered(sent_in))
+
+    async def _open(self, database: Database, timeout: float) -> Session:
+        began = self.clock.monotonic()
+        session = await asyncio.wait_for(database.driver.open(), timeout)
+        await asyncio.wait_for(session.ping(), max(0.1, timeout - (self.clock.monotonic() - began)))
+        database.vouched_at = self.clock.monotonic()
+        return session
+
+    async def _ping(self, post: Post) -> None:
+        database = post.database
+        if post.session is not None:
+            began = self.clock.monotonic()
+            try:
+                await asyncio.wait_for(post.session.ping(), self.rules.silence)
+            except TimeoutError:
+                await post.keep(None)
+                raise
+            except Exception:  # noqa: BLE001 - this session is of the past; a fresh one decides
+                await post.keep(None)
+            else:
+                database.vouched_at = self.clock.monotonic()
+                database.latency_s = database.vouched_at - began
+                return
+        await post.keep(await self._open(database, self.rules.connect_timeout))
+
+    async def _reconnect(self, post: Post, sent_in: int) -> None:
+        """The one prober: knocks until it is let in. Silent attempts may overlap, up to a bound."""
+        database = post.database
+        attempts: set[asyncio.Task[Session]] = set()
+        number = 0
+        try:
+            while isinstance(database.state, Disconnected) and database.state.round == sent_in:
+                number += 1
+                attempts.add(asyncio.ensure_future(self._open(database, self.rules.connect_timeout)))
+                if await self._await_attempts(post, attempts, number, sent_in):
+                    return
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
+
+    async def _await_attempts(
+        self, post: Post, attempts: set[asyncio.Task[Session]], number: int, sent_in: int
+    ) -> bool:
+        """Wait for the next moment to probe; True when one of the *attempts* was let in."""
+        database = post.database
+        away_for = self.clock.monotonic() - (database.away_since or self.clock.monotonic())
+        patience = self.rules.fail_fast_after
+        silent = probe_delay(number, away_for, patience, silent=True, dice=self._dice.random())
+        refused = probe_delay(number, away_for, patience, silent=False, dice=self._dice.random())
+        full = len(attempts) >= AT_ONCE
+        until = None if full else silent
+        done, _ = await asyncio.wait(attempts, timeout=until, return_when=asyncio.FIRST_COMPLETED)
+        for attempt in done:
+            attempts.discard(attempt)
+            error = attempt.exception()
+            if error is None:
+                await post.keep(attempt.result())
+                self._happen(database, Answered(sent_in))
+                return True
+            self._missed(database, number, sent_in, error, refused)
+        if done:
+            await asyncio.sleep(refused)
+        return False
+
+    def _missed(
+        self, database: Database, number: int, sent_in: int, error: BaseException, next_s: float
+    ) -> None:
+        cause = _said(error)
+        self._happen(database, Failed(sent_in, cause))
+        self.bus.publish(
+            ReconnectAttempted(
+                database=database.name,
+                target=database.target,
+                attempt=number,
+                cause=cause,
+                next_s=round(next_s, 3),
+            )
+        )
+
+
+class Post:
+    """What the watch keeps for one database: its own session, and the tasks that ask."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.session: Session | None = None
+        self.beating: asyncio.Future[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._reconnect: asyncio.Task[None] | None = None
+
+    async def keep(self, session: Session | None) -> None:
+        """From now on *session* is ours; the one before is closed."""
+        before, self.session = self.session, session
+        if before is not None:
+            await before.close()
+
+    def probing(self, question: Coroutine[Any, Any, None]) -> None:
+        """A new question takes the place of one that is still open."""
+        if self._asking is not None:
+            self._asking.cancel()
+        self._asking = asyncio.ensure_future(question)
+
+    def reconnecting(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start the prober unless it runs."""
+        if self._reconnect is None or self._reconnect.done():
+            self._reconnect = asyncio.ensure_future(begin())
+
+    async def leave(self) -> None:
+        """End everything that is ours."""
+        tasks = [one for one in (self._asking, self._reconnect, self.beating) if one is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.keep(None)
+
+
+def quiet(database: Database, now: float, suspect_after: float) -> bool:
+    """Whether something is outstanding for too long and nothing has been heard since it was sent."""
+    if now - database.known_at() < suspect_after:
+        return False
+    began = [link.began for link in list(database.links.values()) if link.began]
+    began += [since for since, _ in list(database.connecting.values())]
+    return any(now - since > suspect_after for since in began)
+
+
+def stuck(database: Database, began: float, pinging: bool, now: float, rules: Watchfulness) -> bool:
+    """Whether what was sent at *began* can only be waiting on a connection that will never speak.
+
+    A ping that the living server left unanswered; a statement of before an outage that is still
+    unanswered a while after it; one that waited through an outage as long as anyone may.
+    """
+    if database.away:
+        return now - began > rules.max_wait
+    if pinging and now - began > rules.silence:
+        return database.known_at() > began
+    recovered = database.recovered_at
+    return began < recovered and now - recovered > rules.silence
+
+
+def cut(database: Database) -> None:
+    """End whatever can be run again; what cannot may still be answered and is left alone."""
+    for link in list(database.links.values()):
+        if link.may_be_cut():
+            link.abort()
+    for _, cancel in list(database.connecting.values()):
+        cancel()
+
+
+def cut_idle(database: Database) -> None:
+    """End the connections that lie unused in a pool: they are of before the outage."""
+    for link in list(database.links.values()):
+        if not link.out and not link.began:
+            link.abort()
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, TimeoutError) and not text:
+        return "no answer in time"
+    return redact_text(f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -1,0 +1,386 @@
+"""`holdfast run`, from the environment to the exit status: the phases, the serving, the stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holdfast.app import Holdfast, patience, starts_without_database
+from holdfast.asgi.front import Front
+from holdfast.databases.database import Database
+from holdfast.events import BUS
+from holdfast.faults.classify import classify
+from holdfast.runtime import folders
+from holdfast.runtime.lifespan import Lifespan, LifespanFailed
+from holdfast.runtime.located import locate
+from holdfast.runtime.notify import notify_ready, notify_stopping
+from holdfast.runtime.phases import Phases
+from holdfast.runtime.port import bind, check_port
+from holdfast.runtime.probe import ProbeListener
+from holdfast.runtime.reach import PHASE, failure, is_hopeless, is_there, reach, settled
+from holdfast.runtime.server import Server, Speech
+from holdfast.runtime.stop import Stop
+from holdfast.settings.failure import Exit, StartFailure
+from holdfast.settings.reading import Wanted, read_environment
+from holdfast.settings.settings import Settings
+from holdfast.telemetry import logs
+from holdfast.telemetry.events import EventLog
+from holdfast.telemetry.gates import line_gate
+from holdfast.telemetry.uncaught import Uncaught
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for on the command line."""
+
+    target: str
+    wanted: Wanted
+    factory: bool = False
+    app_dir: Path = field(default_factory=Path)
+    debug: bool = False
+    speech: Speech = field(default_factory=Speech)
+
+
+def run(options: Options) -> int:
+    """Start, serve, stop; the exit status. A start that fails says why on standard error."""
+    try:
+        environment, settings = read_environment(options.wanted, os.environ)
+    except StartFailure as failed:
+        return _say(failed, options)
+    told = logs.configure(_format(settings), settings.log_level)
+    try:
+        told.write("info", environment.announcement)
+        return _run(options, settings, told)
+    except StartFailure as failed:
+        told.flush()
+        return _say(failed, options)
+    finally:
+        told.close()
+
+
+def _run(options: Options, settings: Settings, told: logs.Logs) -> int:
+    hold = Holdfast(settings)
+    hold.started_by_hand = True
+    unsubscribe = BUS.subscribe(EventLog(told.write, hold.incidents))
+    told.gate = line_gate(hold.incidents)
+    hold.listen()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_Launch(options, settings, hold, told).run())
+    finally:
+        unsubscribe()
+        hold.close()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+class _Launch:
+    """One start, on the server's loop."""
+
+    def __init__(self, options: Options, settings: Settings, hold: Holdfast, told: logs.Logs) -> None:
+        self._options = options
+        self._settings = settings
+        self._hold = hold
+        self._told = told
+        self._stopping = asyncio.Event()
+        self._crashed = False
+        self._signals = 0
+        self._front: Front | None = None
+        self._lifespan: Lifespan | None = None
+        self._server: Server | None = None
+        vital = hold.vital
+        self._phases = Phases(
+            lambda name: setattr(vital, "phase", name),
+            lambda name, took: vital.phases.append((name, took)),
+        )
+
+    async def run(self) -> int:
+        """All phases, then serve until told to stop; the exit status."""
+        self._own_signals()
+        uncaught = Uncaught(self._crash)
+        uncaught.install()
+        uncaught.watch(asyncio.get_running_loop())
+        probe = ProbeListener.opened(self._settings.probe_port, self._hold.vital)
+        try:
+            started = asyncio.ensure_future(self._start())
+            stop = asyncio.ensure_future(self._stopping.wait())
+            await asyncio.wait([started, stop], return_when=asyncio.FIRST_COMPLETED)
+            if not started.done():
+                await self._given_up(started)
+            else:
+                started.result()
+            await stop
+            status = await self._stop()
+        except BaseException:
+            await self._abandon()
+            raise
+        finally:
+            probe.close()
+            uncaught.uninstall()
+        return 1 if self._crashed else status
+
+    # ---- starting -------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        settings, hold, options = self._settings, self._hold, self._options
+        phase = self._phases.phase
+        with phase("filesystem") as detail:
+            detail += folders.prepare({"LOG_DIR": settings.log_dir, "UPLOAD_DIR": settings.upload_dir})
+        with phase("environment") as detail:
+            detail.append(settings.app_env)
+        with phase("port") as detail:
+            check_port(settings.host, settings.port)
+            detail.append(f"{settings.host}:{settings.port}")
+        with phase("databases") as detail:
+            absent = await self._reach(self._stand_ins())
+            detail += [one.target for one in hold.registry]
+        with phase("application") as detail:
+            app: Any = locate(options.target, app_dir=options.app_dir, factory=options.factory)
+            self._front = hold.wrap(app)
+            detail.append(options.target)
+            absent = absent or await self._reach([one for one in hold.registry if not one.vouched_at])
+        self._lifespan = Lifespan(self._front)
+        if absent:
+            await self._listen_first()
+        else:
+            await self._start_lifespan()
+            with phase("routes and error handlers"):
+                self._front.stage()
+            await self._listen()
+        hold.vital.started, hold.vital.phase = True, "ready"
+        for warning in notify_ready(os.environ):
+            self._told.write("warning", warning)
+        self._told.write("info", f"ready: http://{_shown(settings.host)}:{settings.port}")
+
+    def _stand_ins(self) -> list[Database]:
+        address = self._settings.database_url
+        if address is None:
+            return []
+        try:
+            from holdfast.databases.sqlalchemy import stand_in
+        except ImportError:
+            return []
+        name = stand_in(address)
+        found = self._hold.registry.get(name) if name else None
+        return [found] if found else []
+
+    async def _reach(self, databases: list[Database]) -> bool:
+        """Log in to *databases*; True when one is absent and we may start all the same."""
+        hold = self._hold
+        watch = hold.start_watch()
+        if not starts_without_database(self._settings):
+            await reach(databases, watch, patience(self._settings), random.Random())
+            return False
+        absent = False
+        for database in databases:
+            if not database.driver.networked:
+                continue
+            error = await is_there(database, watch, self._settings.db_connect_timeout_s)
+            if error is None:
+                continue
+            if is_hopeless(error):
+                raise failure(database, error, classify(error, database=True), 1) from error
+            absent = True
+            database.broken(f"{type(error).__name__} at startup")
+            self._told.write(
+                "warning",
+                f"the database {database.target} is not there; starting without it, requests will wait",
+                {"phase": PHASE, "cause": type(error).__name__},
+            )
+        return absent
+
+    async def _listen_first(self) -> None:
+        """The database is absent and we may start: listen, hold every request, start the rest later."""
+        assert self._front is not None
+        self._front.opened = asyncio.Event()
+        self._front.opens_within = self._settings.max_wait_s
+        self._front.stage()
+        await self._listen()
+        await settled(self._hold.registry)
+        await self._start_lifespan()
+        self._front.opened.set()
+        self._front.opened = None
+
+    async def _start_lifespan(self) -> None:
+        assert self._lifespan is not None
+        assert self._front is not None
+        with self._phases.phase("startup"):
+            try:
+                await self._lifespan.start()
+            except LifespanFailed as failed:
+                description = f"The application's own startup failed.\n{_last_line(str(failed))}"
+                action = "Mend what it says; --debug shows the traceback."
+                if self._options.debug:
+                    description = f"The application's own startup failed.\n{failed}"
+                raise StartFailure("application", description, action, Exit.SOFTWARE) from failed
+        self._front.state = self._lifespan.state
+
+    async def _listen(self) -> None:
+        assert self._front is not None
+        settings = self._settings
+        with self._phases.phase("listen") as detail:
+            sock = bind(settings.host, settings.port)
+            self._server = Server(self._front, self._options.speech)
+            await self._server.listen(sock)
+            detail.append(f"{settings.host}:{settings.port}")
+
+    # ---- stopping -------------------------------------------------------------------------------
+
+    def _own_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            self._told.write("warning", f"second {number.name}: leaving at once")
+            self._told.flush(0.5)
+            os._exit(128 + number)
+        self._told.write("info", f"{number.name}: stopping")
+        self._stopping.set()
+
+    def _crash(self) -> None:
+        self._crashed = True
+        self._stopping.set()
+
+    async def _given_up(self, started: asyncio.Task[None]) -> None:
+        """Told to stop before the start was over."""
+        started.cancel()
+        await asyncio.wait([started], timeout=1.0)
+
+    async def _stop(self) -> int:
+        for warning in notify_stopping(os.environ):
+            self._told.write("warning", warning)
+        if self._server is None or self._front is None:
+            await self._abandon()
+            return 0
+        stop = Stop(
+            self._server,
+            _Floor(self._hold, self._front),
+            self._close,
+            prestop=self._settings.prestop_s,
+            timeout=self._settings.shutdown_timeout_s,
+        )
+        status = await stop.run()
+        return self._leave(status)
+
+    async def _close(self) -> None:
+        if self._lifespan is not None:
+            message = await self._lifespan.stop()
+            if message:
+                self._told.write("error", "the application's shutdown failed", {"cause": message})
+        self._hold.close()
+
+    async def _abandon(self) -> None:
+        if self._lifespan is not None:
+            await self._lifespan.abandon()
+        if self._server is not None:
+            self._server.refuse()
+            self._server.drop()
+            await self._server.end()
+
+    def _leave(self, status: int) -> int:
+        """Threads that do not end would keep the process: they are named, and it leaves without them."""
+        stuck = [
+            one.name
+            for one in threading.enumerate()
+            if not one.daemon and one is not threading.main_thread() and _works(one)
+        ]
+        if status and stuck:
+            self._told.write("error", "left with threads still at work", {"threads": stuck})
+            self._told.close()
+            sys.stdout.flush()
+            os._exit(status)
+        return status
+
+
+class _Floor:
+    """What the stop may do to requests."""
+
+    def __init__(self, hold: Holdfast, front: Front) -> None:
+        self._hold = hold
+        self._front = front
+
+    def drain(self) -> None:
+        self._hold.vital.draining = True
+
+    def tell_streams(self) -> None:
+        for exchange in list(self._front.stage().replay.live):
+            if exchange.request.started:
+                exchange.body.hang_up()
+
+    def answer_held(self) -> None:
+        self._front.stage().door.close()
+        if self._front.opened is not None:
+            self._front.opened.set()
+        for database in self._hold.registry:
+            database.dismiss()
+            if database.away:
+                self._cut(database)
+
+    def sockets(self) -> set[asyncio.Task[None]]:
+        return set(self._hold.sockets)
+
+    def cut(self) -> None:
+        for database in self._hold.registry:
+            self._cut(database)
+
+    def named(self) -> list[str]:
+        requests = [f"{one.request.method} {one.request.path}" for one in self._front.stage().replay.live]
+        return [*requests, *(f"WebSocket {task.get_name()}" for task in self._hold.sockets)]
+
+    @staticmethod
+    def _cut(database: Database) -> None:
+        for link in list(database.links.values()):
+            if link.began:
+                link.abort()
+        for _, cancel in list(database.connecting.values()):
+            cancel()
+
+
+def _works(thread: threading.Thread) -> bool:
+    """Whether *thread* is busy: an idle worker of a pool ends by itself."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_code.co_name == "_worker" and frame.f_lineno and frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return True
+
+
+def _say(failed: StartFailure, options: Options) -> int:
+    if options.debug and failed.__cause__ is not None:
+        import traceback
+
+        traceback.print_exception(failed.__cause__)
+    print(failed, file=sys.stderr)  # noqa: T201 - the one thing a failed start has to say
+    return failed.exit_status
+
+
+def _format(settings: Settings) -> logs.Choice:
+    return {"human": "console", "json": "json"}.get(settings.log_format or "", "auto")  # type: ignore[return-value]
+
+
+def _shown(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "") else f"[{host}]" if ":" in host else host  # noqa: S104
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "It gave no reason."

@@ -1,0 +1,129 @@
+"""Reaching the databases at startup: a bounded number of attempts, and a message worth reading."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from holdfast.databases.adopt import Registry
+from holdfast.databases.database import Database
+from holdfast.databases.watch import Watch
+from holdfast.events import BUS, Bus, ConnectAttempted
+from holdfast.faults.category import Category, Fault
+from holdfast.faults.classify import classify
+from holdfast.faults.redact import redact_text
+from holdfast.settings.failure import Exit, StartFailure
+
+PHASE = "databases"
+BASE_S, CAP_S = 0.2, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often to try, seconds each."""
+
+    attempts: int = 5
+    timeout: float = 10.0
+
+
+async def reach(
+    databases: Iterable[Database], watch: Watch, patience: Patience, dice: random.Random, bus: Bus = BUS
+) -> None:
+    """Log in to every one of *databases*; full jitter between attempts, 0.2 s doubling to 5 s.
+
+    Raises `StartFailure` (exit status 69) for the first that cannot be reached. What no waiting
+    cures (a wrong password, a database that does not exist) is not tried again.
+    """
+    for database in databases:
+        if database.driver.networked:
+            await _reach_one(database, watch, patience, dice, bus)
+
+
+async def is_there(database: Database, watch: Watch, timeout: float) -> BaseException | None:
+    """One attempt: None, or why not."""
+    try:
+        await asyncio.wrap_future(watch.ask(watch.connect(database, timeout)))
+    except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
+        return error
+    return None
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Whether *error* will be the same however long one waits."""
+    fault = classify(error, database=True)
+    return not fault.transient and not fault.lost and fault.category is not Category.UNKNOWN
+
+
+async def _reach_one(
+    database: Database, watch: Watch, patience: Patience, dice: random.Random, bus: Bus
+) -> None:
+    for attempt in range(1, patience.attempts + 1):
+        error = await is_there(database, watch, patience.timeout)
+        if error is None:
+            return
+        fault = classify(error, database=True)
+        if database.driver.provisional and fault.category is Category.UNKNOWN:
+            return  # our own guess at a driver does not fit the address; the application's will tell
+        last = attempt == patience.attempts or is_hopeless(error)
+        delay = None if last else dice.random() * min(CAP_S, BASE_S * 2.0 ** (attempt - 1))
+        bus.publish(
+            ConnectAttempted(
+                database=database.name,
+                target=database.target,
+                attempt=attempt,
+                attempts=patience.attempts,
+                cause=_said(error),
+                timeout_s=patience.timeout,
+                next_s=None if delay is None else round(delay, 3),
+            )
+        )
+        if delay is None:
+            raise failure(database, error, fault, attempt) from error
+        await asyncio.sleep(delay)
+
+
+def failure(database: Database, error: BaseException, fault: Fault, attempts: int) -> StartFailure:
+    """What *error* means to whoever started the server, and what to do."""
+    tried = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    description = f"The database {database.target} could not be used ({tried}).\n{_said(error)}"
+    return StartFailure(PHASE, description, _action(error, fault), Exit.UNAVAILABLE)
+
+
+def _action(error: BaseException, fault: Fault) -> str:
+    match fault.code:
+        case "28P01" | "28000":
+            return (
+                "The server refused the user or the password. Check both in the database URL\n"
+                "(DATABASE_URL, or the variables your application builds it from), or create the role:\n"
+                "  CREATE ROLE name LOGIN PASSWORD '…';"
+            )
+        case "3D000":
+            return (
+                "The server has no database of that name. Check the end of the database URL, or create it:\n"
+                "  createdb NAME     (or: CREATE DATABASE name;)"
+            )
+        case "53300":
+            return "The server has no connection left. Raise max_connections, or lower DB_POOL_MAX."
+    text = str(error).lower()
+    if "name or service not known" in text or "getaddrinfo" in text or "resolve" in text:
+        return "The host name in the database URL is not known here. Check its spelling and your DNS."
+    return (
+        "Start the database, or check host and port in the database URL.\n"
+        "To start without it and hold requests until it appears: HOLDFAST_START_WITHOUT_DATABASE=true.\n"
+        "To wait longer: HOLDFAST_CONNECT_ATTEMPTS=20."
+    )
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, TimeoutError) and not text:
+        return "no answer in time"
+    return redact_text(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+async def settled(registry: Registry) -> None:
+    """Return when every database answers, however long that takes."""
+    for database in registry:
+        await database.until_settled(None)

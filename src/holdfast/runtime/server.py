@@ -1,0 +1,72 @@
+"""uvicorn as a part: it speaks HTTP and WebSocket on a socket of ours; when to start and stop is ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start and stop lines would be ours twice
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """How uvicorn is to speak; `extra` are options of `uvicorn.Config` under its own names."""
+
+    access_log: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Server:
+    """One listening server."""
+
+    def __init__(self, app: Callable[..., Any], speech: Speech) -> None:
+        options = {"log_config": None, "lifespan": "off", "access_log": speech.access_log, **speech.extra}
+        self._config = uvicorn.Config(app, **options)
+        self._server = uvicorn.Server(self._config)
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Accept connections on *sock* from now on."""
+        self._config.load()
+        self._server.lifespan = self._config.lifespan_class(self._config)
+        await self._server.startup(sockets=[sock])
+        self._ticking = asyncio.ensure_future(self._server.main_loop())
+
+    def refuse(self) -> None:
+        """Accept no further connection."""
+        for listener in self._server.servers:
+            listener.close()
+
+    def hang_up(self) -> None:
+        """Close WebSockets with 1012, idle connections at once, busy ones after their answer."""
+        for connection in list(self._server.server_state.connections):
+            connection.shutdown()
+
+    def busy(self) -> int:
+        """How many requests and WebSockets are still being handled."""
+        return len(self._server.server_state.tasks)
+
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """The tasks that handle them."""
+        return set(self._server.server_state.tasks)
+
+    def drop(self) -> None:
+        """Close every connection that is left, answered or not."""
+        for connection in list(self._server.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.close()
+
+    async def end(self) -> None:
+        """Stop uvicorn's own tick."""
+        self._server.should_exit = True
+        if self._ticking is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
