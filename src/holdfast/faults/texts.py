@@ -1,0 +1,167 @@
+"""Secrets inside text, found by what they look like or by the name before them.
+
+Total and linear: a pattern never fails after an unbounded run, so no text makes it slow. Most lines
+hold nothing, which a few searches for substrings find out.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from holdfast.faults.rows import mask_rows
+from holdfast.faults.rules import DEFAULT_RULES, Rules
+from holdfast.faults.urls import mask_urls
+
+# A line holds none of these, nearly always. Lower case, and each as rare as can be.
+_NAMES = (
+    "pass", "pwd", "psw", "secret", "token", "auth", "cookie", "key", "cred", "card", "cvv", "cvc", "csc",
+    "ssn", "iban", "otp", "jwt", "sid=", "sid:", "sid\"", "sid'", "pin=", "pin:", "pin\"", "pin'", "pin_code",
+    "bearer", "basic ", "session", "security", "account", "connection",
+)  # fmt: skip
+_TOKENS = (
+    "eyj", "akia", "asia", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_", "xox", "aiza", "sk_", "rk_",
+    "sk-", "glpat", "npm_", "sg.", "hf_", "ya29", "shp", "pypi-", "pk_",
+)  # fmt: skip
+_TOKEN = re.compile(
+    r"eyJ(?<![\w-]eyJ)[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?"  # JSON web token
+    r"|A(?:KIA|SIA)(?<!\w....)[0-9A-Z]{16}(?!\w)"  # Amazon
+    r"|gh[pousr]_(?<!\w....)[A-Za-z0-9]{20,}+"  # GitHub
+    r"|github_pat_\w{20,}+"
+    r"|glpat-[\w-]{16,}+"
+    r"|xox[abeoprs]-[\w-]{10,}+"  # Slack
+    r"|AIza[\w-]{30,}+"  # Google
+    r"|ya29\.[\w-]{10,}+"
+    r"|[srp]k_(?<!\w...)(?:live|test)_\w{8,}+"  # Stripe
+    r"|sk-(?<!\w...)[\w-]{20,}+"  # OpenAI, Anthropic
+    r"|npm_\w{30,}+"
+    r"|hf_(?<!\w...)\w{30,}+"
+    r"|SG\.[\w-]{16,}+\.[\w-]{16,}+"  # SendGrid
+    r"|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{24,}+"  # Shopify
+    r"|pypi-[\w-]{40,}+"
+)
+_BEARER = re.compile(
+    r"\b(bearer|basic)(\s{1,8})"
+    r"(?!(?:auth|authentication|authorization|tokens?|scheme|credentials?)(?![\w.~+/=-]))[\w.~+/=-]{8,}+",
+    re.IGNORECASE,
+)
+_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_CARD = re.compile(r"[2-6](?<!\w[2-6])(?<!\d[.,][2-6])(?:[ -]?\d){12,18}(?!\w)")
+
+_LITERAL = re.compile(r"(?:null|None|true|True|false|False|\*\*\*)(?![\w.+/*-])")
+_QUOTED = re.compile(r"""[bru]?(?:"(?:\\.|[^"\\])*+"?|'(?:\\.|[^'\\])*+'?)""", re.DOTALL)
+_TO_LINE_END = re.compile(r"[^\r\n]*+")
+_BARE = re.compile(
+    r"(?:(?:bearer|basic|token|digest|negotiate)\s{1,8})?"
+    r"""(?:[^\s"'&<>,;]|[,;](?![\s,;]|[\w.-]{1,40}[=:]|$)|["'](?![\s,;:)}\]]|$))*+""",
+    re.IGNORECASE,
+)
+_BRACKET = re.compile(r"[\[{(]|[\]})]")
+_NAME_BEFORE = re.compile(r"[\w-]{0,64}\Z")
+_ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+_CARD_LENGTHS = {"2": (16,), "3": (14, 15, 16), "4": (13, 16, 19), "5": (16,), "6": (16, 17, 18, 19)}
+
+
+def redact_text(text: str, rules: Rules = DEFAULT_RULES) -> str:
+    """*text* without passwords, tokens, keys, card numbers and values of rows; never raises."""
+    low = _lower(text)
+    if "://" in text:
+        text = mask_urls(text, rules.mask)
+    text = mask_rows(text, low, rules.mask)
+    if rules is not DEFAULT_RULES or any(map(low.__contains__, _NAMES)):
+        text = _mask_pem(text, rules.mask)
+        text = _mask_named(text, rules)
+        if "bearer" in low or "basic" in low:
+            text = _BEARER.sub(lambda found: f"{found[1]}{found[2]}{rules.mask}", text)
+    if any(map(low.__contains__, _TOKENS)):
+        text = _TOKEN.sub(rules.mask, text)
+    return _CARD.sub(lambda found: rules.mask if _holds_card(found[0]) else found[0], text)
+
+
+def _lower(text: str) -> str:
+    """*text* in lower case, each character where it was: some letters have a longer lower case."""
+    return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
+
+
+def is_card(digits: str) -> bool:
+    """Whether *digits* are a payment card's number: a known beginning and the right check digit."""
+    if len(digits) not in _CARD_LENGTHS.get(digits[:1], ()):
+        return False
+    odd = sum(int(one) for one in digits[-1::-2])
+    even = sum(sum(divmod(2 * int(one), 10)) for one in digits[-2::-2])
+    return (odd + even) % 10 == 0
+
+
+def _holds_card(found: str) -> bool:
+    """Whether *found*, or its groups up to one, are a card's number: another number may follow it."""
+    groups = re.split(r"[ -]", found)
+    return any(is_card("".join(groups[:end])) for end in range(1, len(groups) + 1))
+
+
+def _mask_pem(text: str, mask: str) -> str:
+    """Private keys; one that does not end takes the rest of the text with it."""
+    kept, at = [], 0
+    if "-----BEGIN" not in text:
+        return text
+    while begin := _PEM.search(text, at):
+        end = _PEM_END.search(text, begin.end())
+        kept += [text[at : begin.end()], mask]
+        at = end.start() if end else len(text)
+    return "".join([*kept, text[at:]])
+
+
+@lru_cache(maxsize=8)
+def _names(rules: Rules) -> re.Pattern[str]:
+    """A name that may be secret, in lower case, and what stands between it and its value."""
+    parts = "|".join(re.escape(part).replace("_", "[_ -]?") for part in rules.parts)
+    words = "|".join(map(re.escape, rules.words))
+    return re.compile(
+        rf"""(?P<name>(?:{parts}|(?:{words})(?![a-z]))[\w-]{{0,40}})"""
+        r"""(?:\\?["']?\s{0,8}(?:=>|:=|=|:)\s{0,8}|["']\s?,\s?(?=b["']))"""
+    )
+
+
+def _mask_named(text: str, rules: Rules) -> str:
+    """Values that stand after a secret name: ``password=x``, ``"token": "x"``, ``Cookie: x``."""
+    kept, at, seek = [], 0, 0
+    names, low = _names(rules), _lower(text)
+    while found := names.search(low, seek):
+        seek = found.end()
+        start, stop = found.span("name")
+        before = _NAME_BEFORE.search(text[max(0, start - 64) : start])
+        name = (before[0] if before else "") + text[start:stop]
+        if not rules.secret(name) or _LITERAL.match(text, seek):
+            continue
+        end = _value_end(text, seek, name.lower())
+        if end > seek:
+            kept += [text[at:seek], _masked(text[seek:end], rules.mask)]
+            at = seek = end
+    return "".join([*kept, text[at:]]) if kept else text
+
+
+def _value_end(text: str, start: int, name: str) -> int:
+    """Where the value that begins at *start* ends."""
+    if quoted := _QUOTED.match(text, start):
+        return quoted.end()
+    if text[start : start + 1] in ("{", "[", "("):
+        return _container_end(text, start)
+    whole_line = "authorization" in name or "cookie" in name
+    found = (_TO_LINE_END if whole_line else _BARE).match(text, start)
+    return found.end() if found else start
+
+
+def _container_end(text: str, start: int) -> int:
+    """Where the bracket at *start* is closed; the end of the text when it never is."""
+    depth = 0
+    for bracket in _BRACKET.finditer(text, start):
+        depth += 1 if bracket[0] in "[{(" else -1
+        if depth == 0:
+            return bracket.end()
+    return len(text)
+
+
+def _masked(value: str, mask: str) -> str:
+    """*mask*, in the quotes of *value*, so that what was JSON still is."""
+    quote = value.lstrip("bru")[:1]
+    return f"{quote}{mask}{quote}" if quote in ('"', "'") else mask
