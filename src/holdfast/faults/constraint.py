@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _KEY = re.compile(r"\(([^\n]{1,2000}?)\)=\(")
-_CALL = re.compile(r"\w+\((\w+)(?:\)?::[\w ]+)?\)", re.ASCII)
+_CALL = re.compile(r"\w+\(\(?(\w+)\)?(?:::[\w ]+)?\)", re.ASCII)
 _SQLITE = re.compile(r"(?:UNIQUE|NOT NULL) constraint failed: ([\w., ]+)")
 _MOST = 4096  # characters of a message that are looked at
 

@@ -16,7 +16,7 @@ from holdfast.faults import constraint
         ("Key (tenant, email)=(7, ada@example.org) already exists.", ("tenant", "email")),
         ("Key (lower(email))=(ada@example.org) already exists.", ("email",)),
         ("Key (lower(email::text))=(ada@example.org) already exists.", ("email",)),
-        ("Key (tenant, lower((email)::text))=(7, x) already exists.", ("tenant", "lower((email)::text)")),
+        ("Key (tenant, lower((email)::text))=(7, x) already exists.", ("tenant", "email")),
         ('Key ("Mail")=(x) already exists.', ("Mail",)),
         ("Schlüssel »(email)=(ada)« existiert bereits.", ("email",)),
         ("Key (a)=(1) conflicts with existing key (a)=(2).", ("a",)),
