@@ -100,7 +100,7 @@ class HalfOpen:
     generation: int
     until: float
     failures: int
-    out: int = 0
+    out: int
     good: int = 0
 
 

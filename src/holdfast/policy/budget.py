@@ -47,13 +47,12 @@ def full(rules: Budget, calls: int, now: float) -> Bucket:
 def earn(rules: Budget, bucket: Bucket, calls: int, now: float) -> Bucket:
     """*bucket* at *now*, when *calls* calls have been counted in all."""
     passed = max(0.0, now - bucket.at)
+    windows = passed / rules.window_s
     gained = rules.share * max(0, calls - bucket.calls) + rules.reserved_per_s * passed
-    kept = math.exp(-passed / rules.window_s)
-    # What came in evenly while *passed* went by has on average been forgotten in part already.
-    fresh = 1.0 if passed == 0 else (1.0 - kept) * rules.window_s / passed
-    return Bucket(
-        bucket.tokens * kept + gained * min(1.0, fresh), max(calls, bucket.calls), max(now, bucket.at)
-    )
+    # What came in evenly meanwhile has, on average, been forgotten in part already.
+    kept = -math.expm1(-windows) / windows if windows else 1.0
+    tokens = bucket.tokens * math.exp(-windows) + gained * kept
+    return Bucket(tokens, max(calls, bucket.calls), max(now, bucket.at))
 
 
 def spend(rules: Budget, bucket: Bucket, calls: int, now: float) -> tuple[Bucket, bool]:

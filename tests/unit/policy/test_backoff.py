@@ -48,6 +48,16 @@ def test_decorrelated_jitter_falls_between_the_first_and_three_times_the_one_bef
     assert all(1.0 <= backoff.delay(1, DICE) <= 3.0 for _ in range(100))
     assert all(1.0 <= backoff.delay(2, DICE, before=1.5) <= 4.5 for _ in range(100))
     assert all(1.0 <= backoff.delay(9, DICE, before=5.0) <= 5.0 for _ in range(100))
+    assert max(backoff.delay(1, DICE) for _ in range(100)) > 2.5
+
+
+def test_a_factor_of_one_and_a_wait_of_nothing_are_allowed() -> None:
+    assert plain(Backoff(first=0.5, factor=1.0, jitter=Jitter.NONE), 2) == [0.5, 0.5]
+    assert plain(Backoff(first=0.0, jitter=Jitter.NONE), 2) == [0.0, 0.0]
+
+
+def test_the_cap_is_half_a_minute_unless_said() -> None:
+    assert (Backoff.linear(1.0).cap, Backoff().cap) == (30.0, 30.0)
 
 
 def test_thousands_of_attempts_do_not_overflow() -> None:

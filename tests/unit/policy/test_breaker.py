@@ -32,6 +32,8 @@ def sent(rules: Breaker, state: State, now: float) -> State:
 
 def test_the_defaults_are_five_failures_and_sixty_seconds() -> None:
     assert (Breaker().failures, Breaker().reset_after, Breaker().trials) == (5, 60.0, 1)
+    assert (Breaker().window_s, Breaker().least, Breaker().on) == (30.0, 20, Exception)
+    assert TRIAL_S == 1.0
 
 
 def test_a_closed_circuit_lets_calls_go_and_stays_as_it_is() -> None:

@@ -19,6 +19,20 @@ def test_a_retry_takes_one_token() -> None:
     assert (Bucket(1.5, 0, 0.0), True) == spend(RULES, Bucket(2.5, 0, 0.0), 0, 0.0)
 
 
+def test_a_tenth_of_the_traffic_and_ten_a_second_are_the_default() -> None:
+    assert Budget() == Budget(share=0.1, reserved_per_s=10.0, window_s=10.0)
+
+
+def test_exactly_one_token_is_one_retry() -> None:
+    assert spend(RULES, Bucket(1.0, 0, 0.0), 0, 0.0) == (Bucket(0.0, 0, 0.0), True)
+
+
+def test_a_budget_of_nothing_is_allowed() -> None:
+    nothing = Budget(share=0.0, reserved_per_s=0.0)
+
+    assert spend(nothing, full(nothing, 0, 1.0), 5, 1.0) == (Bucket(0.0, 5, 1.0), False)
+
+
 def test_less_than_one_token_is_no_retry() -> None:
     assert (Bucket(0.9, 0, 0.0), False) == spend(RULES, Bucket(0.9, 0, 0.0), 0, 0.0)
 

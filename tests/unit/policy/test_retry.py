@@ -57,6 +57,14 @@ def test_a_server_that_forbids_it_is_not_called_again() -> None:
     assert decide(replace(FIRST, forbidden=True)) == GiveUp.FORBIDDEN
 
 
+def test_a_server_that_asks_for_exactly_the_cap_gets_it() -> None:
+    assert decide(replace(FIRST, retry_after=8.0)) == Again(8.0)
+
+
+def test_one_attempt_is_none_more() -> None:
+    assert after_failure(Retry(attempts=1), FIRST, 100.0, math.inf, Random(1)) == GiveUp.ATTEMPTS
+
+
 def test_less_than_one_attempt_is_refused() -> None:
     with pytest.raises(ValueError, match="attempts is 0"):
         Retry(attempts=0)
