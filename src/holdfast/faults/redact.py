@@ -36,8 +36,15 @@ def redact_headers(
     headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], rules: Rules = DEFAULT_RULES
 ) -> dict[str, str]:
     """*headers*, as str or as ASGI's bytes, with secret ones masked; repeated ones are joined."""
+    try:
+        return _headers(headers.items() if isinstance(headers, Mapping) else headers, rules)
+    except Exception:  # noqa: BLE001 - what cannot even be looked at is not told
+        return {_CUT: _unreadable(headers)}
+
+
+def _headers(pairs: Iterable[tuple[Any, Any]], rules: Rules) -> dict[str, str]:
     redacted: dict[str, str] = {}
-    for name, value in headers.items() if isinstance(headers, Mapping) else headers:
+    for name, value in pairs:
         header = _decoded(name)
         told = rules.mask if rules.secret(header) else redact_text(_decoded(value), rules)
         redacted[header] = f"{redacted[header]}, {told}" if header in redacted else told

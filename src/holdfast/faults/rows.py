@@ -66,9 +66,9 @@ def mask_rows(text: str, low: str, mask: str) -> str:
     if "[" in low:
         text = _mask_spans(text, _PARAMETERS, mask, _parameters_end)
     if "dup key" in low:
-        text = _DUPLICATE_KEY.sub(f"dup key: {{{mask}}}", text)
+        text = _DUPLICATE_KEY.sub(lambda _: f"dup key: {{{mask}}}", text)
     if "input_value=" in low:
-        text = _INPUT_VALUE.sub(f"input_value={mask}", text)
+        text = _INPUT_VALUE.sub(lambda _: f"input_value={mask}", text)
     if any(map(low.__contains__, _SAID_GATE)):
         text = _SAID.sub(lambda found: f"{found['before']}{mask}", text)
     return text
@@ -90,7 +90,7 @@ def _mask_statements(text: str, mask: str) -> str:
     kept, at = [], 0
     while found := _STATEMENT.search(text, at):
         stop = _block_end(text, found.end())
-        kept += [text[at : found.end()], _LITERAL.sub(f"'{mask}'", text[found.end() : stop])]
+        kept += [text[at : found.end()], _LITERAL.sub(lambda _: f"'{mask}'", text[found.end() : stop])]
         at = stop
     return "".join([*kept, text[at:]]) if kept else text
 

@@ -17,7 +17,7 @@ from holdfast.faults.urls import mask_urls
 _NAMES = (
     "pass", "pwd", "psw", "secret", "token", "auth", "cookie", "key", "cred", "card", "cvv", "cvc", "csc",
     "ssn", "iban", "otp", "jwt", "sid=", "sid:", "sid\"", "sid'", "pin=", "pin:", "pin\"", "pin'", "pin_code",
-    "bearer", "basic ", "session", "security", "account", "connection",
+    "bearer", "session", "security", "account", "connection",
 )  # fmt: skip
 _TOKENS = (
     "eyj", "akia", "asia", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_", "xox", "aiza", "sk_", "rk_",
@@ -60,23 +60,35 @@ _BARE = re.compile(
 _BRACKET = re.compile(r"[\[{(]|[\]})]")
 _NAME_BEFORE = re.compile(r"[\w-]{0,64}\Z")
 _ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+_SHORTEST_TOKEN = 13  # characters of the shortest thing that _TOKEN matches
+_SHORTEST_ALONE = 13  # and of a card's number: shorter words need a name before them to be secrets
 _CARD_LENGTHS = {"2": (16,), "3": (14, 15, 16), "4": (13, 16, 19), "5": (16,), "6": (16, 17, 18, 19)}
 
 
 def redact_text(text: str, rules: Rules = DEFAULT_RULES) -> str:
     """*text* without passwords, tokens, keys, card numbers and values of rows; never raises."""
+    if text.isalnum() and len(text) < _SHORTEST_ALONE:
+        return text
     low = _lower(text)
     if "://" in text:
         text = mask_urls(text, rules.mask)
     text = mask_rows(text, low, rules.mask)
-    if rules is not DEFAULT_RULES or any(map(low.__contains__, _NAMES)):
+    if "-----BEGIN" in text:
         text = _mask_pem(text, rules.mask)
+    if ("=" in text or ":" in text or "," in text) and _may_name(low, rules):
         text = _mask_named(text, rules)
-        if "bearer" in low or "basic" in low:
-            text = _BEARER.sub(lambda found: f"{found[1]}{found[2]}{rules.mask}", text)
-    if any(map(low.__contains__, _TOKENS)):
-        text = _TOKEN.sub(rules.mask, text)
-    return _CARD.sub(lambda found: rules.mask if _holds_card(found[0]) else found[0], text)
+    if "bearer" in low or "basic" in low:
+        text = _BEARER.sub(lambda found: f"{found[1]}{found[2]}{rules.mask}", text)
+    if len(text) >= _SHORTEST_TOKEN and any(map(low.__contains__, _TOKENS)):
+        text = _TOKEN.sub(lambda _: rules.mask, text)
+    if len(text) >= _SHORTEST_ALONE:
+        text = _CARD.sub(lambda found: rules.mask if _holds_card(found[0]) else found[0], text)
+    return text
+
+
+def _may_name(low: str, rules: Rules) -> bool:
+    """Whether any name of *rules* may stand in *low*; the user's own are not gated."""
+    return rules is not DEFAULT_RULES or any(map(low.__contains__, _NAMES))
 
 
 def _lower(text: str) -> str:
@@ -102,8 +114,6 @@ def _holds_card(found: str) -> bool:
 def _mask_pem(text: str, mask: str) -> str:
     """Private keys; one that does not end takes the rest of the text with it."""
     kept, at = [], 0
-    if "-----BEGIN" not in text:
-        return text
     while begin := _PEM.search(text, at):
         end = _PEM_END.search(text, begin.end())
         kept += [text[at : begin.end()], mask]

@@ -232,6 +232,18 @@ def test_the_names_are_the_user_s_to_choose() -> None:
     assert redact_text("shoe_size=44 password=x", rules) == "shoe_size=[hidden] password=x"
 
 
+@pytest.mark.parametrize("text", [*TEXTS, *ROWS])
+def test_a_mask_is_taken_literally(text: str) -> None:
+    told = redact_text(text, Rules(mask="\\1\\g<0>"))
+
+    assert told == (TEXTS | ROWS)[text].replace("***", "\\1\\g<0>")
+
+
+def test_headers_that_are_none_are_named_only() -> None:
+    assert redact_headers(7) == {"…": "<int>"}  # type: ignore[arg-type]
+    assert redact_headers([("a", Hostile())]) == {"…": "<list>"}
+
+
 def test_json_that_was_redacted_is_still_json() -> None:
     body = json.dumps({"password": 'a"b\\c', "user": {"token": "x", "name": "ada"}})
 
