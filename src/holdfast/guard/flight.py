@@ -75,7 +75,8 @@ class Flight:
     def succeeded(self) -> None:
         """The attempt under way went well."""
         sent_in, self._sent_in = self._sent_in, None
-        if sent_in is not None and self.terms.circuit.restless:
+        assert sent_in is not None
+        if self.terms.circuit.restless:
             self.terms.circuit.succeeded(sent_in, self._sent_at)
 
     def over(self, error: BaseException, *, timed_out: bool) -> TimeoutError | None:

@@ -156,7 +156,8 @@ def guard(
     *timeout* (seconds) covers all attempts and the waits between; it interrupts coroutines only, a
     plain function sees it through `time_left`. Without *retry* a call is attempted once; without
     *breaker* none is refused; a `Circuit` may be shared by several guards. Retries draw on *budget*,
-    the process-wide one unless another is given. *sleep* is how a plain function's guard waits.
+    the process-wide one unless another is given. *sleep* is how a plain function's guard waits,
+    in its thread: on an event loop guard coroutine functions.
     Raises ValueError for a timeout that is not more than 0.
     """
     if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):

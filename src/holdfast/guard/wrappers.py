@@ -43,11 +43,10 @@ def guarded_sync(terms: Terms, call: Callable[..., Any], sleep: Sleep) -> Callab
         try:
             result = call(*args, **kwargs)
             if result.__class__ is CoroutineType:
-                _refuse_coroutine(terms, result)
+                _settled(terms, result)
         except BaseException as error:  # noqa: BLE001 - it is judged, and raised again unless an attempt succeeds
-            return _recover(
-                Flight(terms, sent_in, began, deadline), error, lambda: call(*args, **kwargs), sleep
-            )
+            flight = Flight(terms, sent_in, began, deadline)
+            return _recover(flight, error, lambda: _settled(terms, call(*args, **kwargs)), sleep)
         finally:
             withdraw(token)
         if circuit.restless:
@@ -57,12 +56,15 @@ def guarded_sync(terms: Terms, call: Callable[..., Any], sleep: Sleep) -> Callab
     return guarded
 
 
-def _refuse_coroutine(terms: Terms, result: CoroutineType[Any, Any, Any]) -> None:
-    result.close()
-    raise TypeError(
-        f"guard {terms.name!r} is round a plain function that returned a coroutine: "
-        "make it `async def`, so that the guard awaits before it judges"
-    )
+def _settled(terms: Terms, result: Any) -> Any:
+    """*result*, unless it is a promise of one, which cannot be judged yet. Raises TypeError then."""
+    if isinstance(result, CoroutineType):
+        result.close()
+        raise TypeError(
+            f"guard {terms.name!r} is round a plain function that returned a coroutine: "
+            "make it `async def`, so that the guard awaits before it judges"
+        )
+    return result
 
 
 def _recover(flight: Flight, error: BaseException, call: Callable[[], Any], sleep: Sleep) -> Any:

@@ -74,6 +74,12 @@ def run(clock: JumpingClock) -> Callable[[Coroutine[Any, Any, Any]], Any]:
 
 
 @pytest.fixture
+def new_loop(clock: JumpingClock) -> Callable[[], JumpingLoop]:
+    """Makes a jumping loop, for the test to run and close."""
+    return lambda: JumpingLoop(clock)
+
+
+@pytest.fixture
 def told() -> Iterator[list[Event]]:
     """The events published meanwhile."""
     events: list[Event] = []

@@ -65,6 +65,26 @@ def test_a_circuit_that_opens_between_attempts_ends_them_with_the_original_error
     assert "the circuit is open" in caught.value.__notes__[0]
 
 
+def test_a_circuit_that_another_call_opens_during_the_pause_ends_the_attempts(make, run) -> None:
+    one = make(retry=RETRY, breaker=Breaker(failures=2))
+    work, original = ScriptedAsync(), ConnectionResetError()
+    work.steps = [original]
+
+    async def story() -> None:
+        first = asyncio.create_task(one(work)())
+        await asyncio.sleep(0.5)  # 1. the first call pauses for a second
+        with pytest.raises(KeyError):
+            await one(ScriptedAsync(KeyError()))()  # 2. another opens the circuit
+        with pytest.raises(ConnectionResetError) as caught:
+            await first  # 3. it may not go again
+        assert caught.value is original
+        assert "attempted once in 1.00 s; not again: the circuit is open" in original.__notes__[0]
+
+    run(story())
+
+    assert work.calls == 1
+
+
 def test_a_late_failure_cannot_reopen_a_half_open_circuit(make, clock, run) -> None:
     one = make(breaker=Breaker(failures=1, reset_after=60))
     early_fails, trial_ends = asyncio.Event, asyncio.Event

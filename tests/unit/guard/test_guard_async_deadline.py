@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from guard_scripts import RETRY, ScriptedAsync, live
 
 from holdfast.context import REQUEST, Request
 from holdfast.guard import Refused, deadline_in, time_left
+from holdfast.guard.sweep import sweeps
 from holdfast.policy.breaker import Breaker
 
 
@@ -203,3 +205,18 @@ def test_outside_a_task_a_call_says_what_it_needs(make, run) -> None:
         assert "await it inside one" in await failed
 
     run(story())
+
+
+def test_a_loop_that_moves_to_another_thread_takes_its_deadlines_along(make, clock, new_loop) -> None:
+    one, loop = make(timeout=2), new_loop()
+    here = sweeps(2, clock.monotonic).here
+    loop.run_until_complete(one(ScriptedAsync())())  # 1. in this thread
+    assert here.sweep.here is loop
+    thread = threading.Thread(target=loop.run_until_complete, args=(one(ScriptedAsync())(),))
+    thread.start()  # 2. in another
+    thread.join(10)
+    assert here.sweep.here is not loop
+    with pytest.raises(TimeoutError):
+        loop.run_until_complete(one(ScriptedAsync(60.0))())  # 3. back again
+    assert here.sweep.here is loop
+    loop.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -79,6 +80,17 @@ def test_a_circuit_that_opens_between_attempts_ends_them_with_the_original_error
     assert "attempted 2 times in 1.00 s; not again: the circuit is open" in caught.value.__notes__[0]
 
 
+def test_a_wait_as_long_as_the_circuit_is_open_makes_the_next_attempt_its_trial(make, told) -> None:
+    work = Scripted(ConnectionResetError())
+
+    assert make(retry=RETRY, breaker=Breaker(failures=1, reset_after=1.0))(work)() == 7
+    assert [event.state for event in told if isinstance(event, BreakerChanged)] == [
+        "open",
+        "half_open",
+        "closed",
+    ]
+
+
 def test_an_inner_refusal_opens_no_outer_circuit(make) -> None:
     outer = make("shop", breaker=Breaker(failures=1))
     with pytest.raises(Refused):
@@ -124,14 +136,49 @@ def test_a_windowed_breaker_counts_successes_too(make) -> None:
     assert isinstance(one.circuit.state, Open)
 
 
+def test_a_slow_call_is_one_that_took_as_long_as_the_rules_say(make, clock) -> None:
+    one = make(breaker=Breaker(failures=None, slow_ratio=1.0, slow_after=2.0, least=1))
+
+    def takes(seconds: float, error: Exception | None = None) -> None:
+        clock.sleep(seconds)
+        if error is not None:
+            raise error
+
+    one(takes)(1.5)
+    with pytest.raises(OSError):
+        one(takes)(1.5, OSError())
+    assert isinstance(one.circuit.state, Closed)
+    one.circuit.check_succeeded()
+    clock.now += 100
+    with pytest.raises(OSError):
+        one(takes)(2.0, OSError())
+    assert isinstance(one.circuit.state, Open)
+
+
+def test_only_a_success_that_changes_something_is_reported(make, clock) -> None:
+    one = make(breaker=Breaker(failures=2, reset_after=1))
+    quiet = [one.circuit.restless]
+    for error in (OSError(), None, OSError(), OSError()):
+        with contextlib.suppress(OSError):
+            one(Scripted(*[error] if error else []))()
+        quiet.append(one.circuit.restless)
+    clock.now += 1
+    one(lambda: quiet.append(one.circuit.restless))()
+    quiet.append(one.circuit.restless)
+
+    assert quiet == [False, True, False, True, True, True, False]
+    assert make(breaker=Breaker(failure_ratio=0.5)).circuit.restless
+
+
 def test_what_is_no_exception_frees_the_trial_and_is_no_failure(make, clock) -> None:
     one = make(breaker=Breaker(failures=1), retry=RETRY)
     with pytest.raises(OSError):
         one(Scripted(OSError()))()
     clock.now += 60
     work = Scripted(KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         one(work)()
+    assert not hasattr(caught.value, "__notes__")
 
     assert one.circuit.state.out == 0
     assert one(work)() == 7

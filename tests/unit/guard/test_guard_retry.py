@@ -42,6 +42,12 @@ def test_what_is_not_transient_is_attempted_once(make) -> None:
     ]
 
 
+def test_without_a_retry_there_is_nothing_to_tell(make) -> None:
+    with pytest.raises(ConnectionResetError) as caught:
+        make(timeout=2)(Scripted(ConnectionResetError()))()
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_on_names_what_is_attempted_again(make) -> None:
     work = Scripted(KeyError("sku"))
 

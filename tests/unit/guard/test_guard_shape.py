@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from guard_scripts import RETRY
+from guard_scripts import RETRY, Scripted
 
 from holdfast.guard import guard
 from holdfast.policy.breaker import Breaker
@@ -52,6 +52,16 @@ def test_a_plain_function_that_returns_a_coroutine_is_refused(make) -> None:
 
     with pytest.raises(TypeError, match="make it `async def`"):
         make()(lambda: fetch())()
+
+
+def test_so_is_one_that_returns_a_coroutine_only_the_second_time(make) -> None:
+    async def fetch() -> int:
+        return 1
+
+    work = Scripted(ConnectionResetError())
+
+    with pytest.raises(TypeError, match="make it `async def`"):
+        make(retry=RETRY)(lambda: (work(), fetch())[1])()
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf")])
