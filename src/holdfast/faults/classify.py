@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from holdfast.faults import asyncpg, psycopg, sqlalchemy, sqlite, sqlstate, system, web
+from holdfast.faults import asyncpg, mongo, mysql, psycopg, redis, sqlalchemy, sqlite, sqlstate, system, web
 from holdfast.faults.category import Fault, Outcome, Severity
 from holdfast.faults.table import Entry, Table, Wrapper
 from holdfast.faults.verdicts import CANCELLED, UNKNOWN
@@ -21,6 +21,9 @@ _TABLE: Table = {
     **sqlite.TABLE,
     **psycopg.TABLE,
     **asyncpg.TABLE,
+    **mysql.TABLE,
+    **mongo.TABLE,
+    **redis.TABLE,
     **sqlalchemy.TABLE,
 }
 _DEEPEST = 16  # wrappers and causes followed; a chain that is longer is a loop

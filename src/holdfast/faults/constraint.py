@@ -7,6 +7,7 @@ import re
 _KEY = re.compile(r"\(([^\n]{1,2000}?)\)=\(")
 _CALL = re.compile(r"\w+\(\(?(\w+)\)?(?:::[\w ]+)?\)", re.ASCII)
 _SQLITE = re.compile(r"(?:UNIQUE|NOT NULL) constraint failed: ([\w., ]+)")
+_MYSQL = re.compile(r"(?:for key '(?:[\w$]{1,64}\.)?|(?:Column|Field|column) ')([\w$]{1,64})'")
 _MOST = 4096  # characters of a message that are looked at
 
 
@@ -37,6 +38,12 @@ def in_sqlite(message: str) -> tuple[str, ...]:
     if not found:
         return ()
     return tuple(one.strip().rpartition(".")[2] for one in found[1].split(","))
+
+
+def in_mysql(message: str) -> tuple[str, ...]:
+    """The column, or the index that is named like one, in MySQL's message; the value before it may lie."""
+    found = _MYSQL.findall(message[-_MOST:])
+    return (found[-1],) if found and found[-1] != "PRIMARY" else ()
 
 
 def _bare(column: str) -> str:

@@ -20,9 +20,17 @@ MEDIA_TYPES: Mapping[str, str] = {"problem": "application/problem+json", "simple
 TYPE = "urn:holdfast:problem:"  # followed by the code
 
 _DUPLICATES = frozenset(
-    {"23505", "SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
+    {
+        "23505",
+        "SQLITE_CONSTRAINT_UNIQUE",
+        "SQLITE_CONSTRAINT_PRIMARYKEY",
+        "SQLITE_CONSTRAINT_ROWID",
+        "1062",
+        "1586",
+        "11000",
+    }
 )
-_MISSING = frozenset({"23502", "SQLITE_CONSTRAINT_NOTNULL"})
+_MISSING = frozenset({"23502", "SQLITE_CONSTRAINT_NOTNULL", "1048", "1364"})
 _BY_CATEGORY: Mapping[Category, str] = {
     Category.DATABASE_CONNECTION: "database_unavailable",
     Category.CONFLICT: "conflict",
