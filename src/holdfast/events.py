@@ -90,6 +90,18 @@ class RequestAbandoned(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CleanupFailed(Event):
+    """What an application did after its complete answer failed with its database; nothing is lost."""
+
+    name = "cleanup_failed"
+    level = "debug"
+    request_id: str
+    method: str
+    path: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFailed(Event):
     """The application let an exception out."""
 

@@ -60,6 +60,7 @@ class Door:
         self.shut = False  # whether anyone has to ask at all: the one thing the fast path reads
         self.stopping = False
         self.waiting = 0
+        self.waiting_inside = 0  # of them, those who have been inside
         self._bus = bus
         self._report = report
         self._queues: dict[str, Queue] = {}
@@ -105,18 +106,24 @@ class Door:
                 return queue.database
         return None
 
-    async def wait(self, database: Database, request: Request, body: Body) -> Verdict:
-        """Wait until it is *request*'s turn. With GO, `went` has to be called when it was answered."""
-        refused = self._refused_at_once(database)
+    async def wait(
+        self, database: Database, request: Request, body: Body, *, entered: bool = False
+    ) -> Verdict:
+        """Wait until it is *request*'s turn. With GO, `went` has to be called when it was answered.
+
+        *entered* says that the application has begun with it, and the database failed underneath.
+        """
+        refused = self._refused_at_once(database, entered=entered)
         if refused is not None:
             return refused
         left = min(self.rules.max_wait - request.held_for, request.deadline_at - monotonic())
         if left <= 0:
             return Verdict.TIMED_OUT
         queue = self._queue_of(database)
-        waiter = Waiter(asyncio.get_running_loop(), left)
-        queue.waiters.append(waiter)
+        waiter = Waiter(asyncio.get_running_loop(), left, request.arrived_at)
+        queue.join(waiter)
         self.waiting += 1
+        self.waiting_inside += entered
         began = monotonic()
         self._bus.publish(
             RequestHeld(
@@ -133,6 +140,7 @@ class Door:
             raise
         finally:
             self.waiting -= 1
+            self.waiting_inside -= entered
             waiter.close()
             body.unwatch()
             request.held_for += monotonic() - began
@@ -153,13 +161,21 @@ class Door:
 
     # ---- inside ---------------------------------------------------------------------------------
 
-    def _refused_at_once(self, database: Database) -> Verdict | None:
+    def _is_full(self, database: Database, *, entered: bool) -> bool:
+        """The bound is on those who have not been inside. Those whom the outage met inside may
+        exceed it by a quarter; while the database is coming back, all leave faster than they come."""
+        most = self.rules.max_waiting * (1 if database.away else 2)
+        if self.waiting >= most + most // 4:
+            return True
+        return not entered and self.waiting - self.waiting_inside >= most
+
+    def _refused_at_once(self, database: Database, *, entered: bool) -> Verdict | None:
         if self.stopping:
             return Verdict.STOPPING
         since = database.away_since
         if since is not None and monotonic() - since > self.rules.fail_fast_after:
             return Verdict.OUTAGE_TOO_LONG
-        if self.waiting >= self.rules.max_waiting:
+        if self._is_full(database, entered=entered):
             return Verdict.FULL
         return None
 
@@ -218,6 +234,14 @@ class Queue:
         self.going = 0
         self.window = FIRST_WINDOW
 
+    def join(self, waiter: Waiter) -> None:
+        """Stand in line by the time of arrival: whoever was inside when it happened came first."""
+        waiters = self.waiters
+        behind = 0
+        while behind < len(waiters) and waiters[-1 - behind].arrived_at > waiter.arrived_at:
+            behind += 1
+        waiters.insert(len(waiters) - behind, waiter)
+
     def largest(self) -> int:
         """As many as the pool has connections, within reason."""
         return max(FIRST_WINDOW, min(LARGEST_WINDOW, self.database.pool()["max"] or LARGEST_WINDOW))
@@ -226,9 +250,10 @@ class Queue:
 class Waiter:
     """One request that waits: a future that is settled once, by whatever comes first."""
 
-    __slots__ = ("_timer", "future")
+    __slots__ = ("_timer", "arrived_at", "future")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float, arrived_at: float) -> None:
+        self.arrived_at = arrived_at
         self.future: asyncio.Future[Verdict] = loop.create_future()
         self._timer = loop.call_later(timeout, self.settle, Verdict.TIMED_OUT)
 

@@ -28,7 +28,15 @@ from holdfast.asgi.types import App, Receive, Scope, Send
 from holdfast.context import Ledger, Request
 from holdfast.databases.adopt import Registry
 from holdfast.databases.database import Database
-from holdfast.events import BUS, Bus, RequestAbandoned, RequestRecovered, RequestRefused, RequestReplayed
+from holdfast.events import (
+    BUS,
+    Bus,
+    CleanupFailed,
+    RequestAbandoned,
+    RequestRecovered,
+    RequestRefused,
+    RequestReplayed,
+)
 from holdfast.policy.replay import Commit
 
 _CODES = {
@@ -117,6 +125,7 @@ class Replay:
             task.uncancel()  # it was the deadline's, and the answer is 504
             await self._expire(exchange)
         finally:
+            self._give_up_turns(exchange, answered=False)
             self.live.discard(exchange)
             self._deadlines.remove(exchange)
             body.close()
@@ -147,10 +156,10 @@ class Replay:
                 return False
         return True
 
-    async def _waited(self, exchange: Exchange, database: Database) -> bool:
+    async def _waited(self, exchange: Exchange, database: Database, *, entered: bool = False) -> bool:
         """Wait for *database*; False when the request has been answered, or dropped, instead."""
         request = exchange.request
-        verdict = await self.door.wait(database, request, exchange.body)
+        verdict = await self.door.wait(database, request, exchange.body, entered=entered)
         if verdict is Verdict.GO:
             exchange.turns.append(database)
             return True
@@ -196,11 +205,15 @@ class Replay:
         if exchange.expired:
             await self._expire(exchange)
             return
-        if not exchange.ended or exchange.kept is not None:
+        if request.started and exchange.kept is None:
+            self._answered(exchange)
+            if error is not None and not (exchange.ended and request.ledger.fault is not None):
+                self.answers.told(request, error)
+                raise error
+            if error is not None:
+                self._tidied_badly(request, error)
+        else:
             await self._conclude(exchange, error)
-        elif error is not None:
-            self.answers.told(request, error)
-            raise error
 
     def _unresolved(self, exchange: Exchange, error: BaseException | None) -> bool:
         """Whether the attempt's transient failure is what its answer is about."""
@@ -226,7 +239,7 @@ class Replay:
 
     async def _waited_again(self, exchange: Exchange, database: Database) -> bool:
         exchange.discard()
-        return await self._waited(exchange, database)
+        return await self._waited(exchange, database, entered=True)
 
     async def _backed_off(self, exchange: Exchange) -> bool:
         """Full jitter, never past the deadline."""
@@ -270,8 +283,6 @@ class Replay:
         self._records.release(request)
         lost = self._unresolved(exchange, error) and ledger.lost is not None
         doubt = ledger.commit in (Commit.UNKNOWN, Commit.SENT)
-        if exchange.ended and exchange.kept is None:
-            return
         if lost or doubt:
             code = _code_of(ledger.commit)
             await self._refuse(exchange, code, self._registry.get(ledger.lost or ""))
@@ -282,9 +293,23 @@ class Replay:
         else:
             await exchange.flush()
             self._answered(exchange)
-            if error is not None:
+            if error is not None and not (exchange.ended and request.ledger.fault is not None):
                 self.answers.told(request, error)
                 raise error
+            if error is not None:
+                self._tidied_badly(request, error)
+
+    def _tidied_badly(self, request: Request, error: BaseException) -> None:
+        """The answer is complete; what the application did after it failed with its database."""
+        self._records.forget(request)
+        self._bus.publish(
+            CleanupFailed(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                cause=type(error).__name__,
+            )
+        )
 
     async def _refuse(self, exchange: Exchange, code: str, database: Database | None = None) -> None:
         request = exchange.request

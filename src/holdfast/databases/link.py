@@ -26,6 +26,7 @@ class Link:
         "_abort",
         "_fileno",
         "began",
+        "blocks",
         "committing",
         "connection",
         "cut",
@@ -45,11 +46,14 @@ class Link:
         now: float,
         abort: Callable[[], None],
         fileno: Callable[[], int] | None,
+        *,
+        blocks: bool = False,
     ) -> None:
         self.connection = connection  # as the library's pool knows it
         self.generation = generation
         self.used_at = now
         self.began = 0.0
+        self.blocks = blocks  # whoever waits on it is a thread, not a task
         self.out = False  # checked out of its pool
         self.cut = False  # we ended it
         self.committing = False  # COMMIT is on its way

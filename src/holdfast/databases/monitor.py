@@ -54,12 +54,13 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """It is away since; so many probes have failed."""
+    """It is away since; so many probes have failed. `silent`: it never refused, it only fell silent."""
 
     round: int
     since: float
     cause: str
     attempts: int
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Failed:
 
     round: int
     cause: str
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _disturbed(state: Connected | Recovering, happening: Happening, now: float) 
     match happening:
         case Quiet():
             return Suspect(state.round + 1, now, "no answer", broken=False), (Effect.KNOCK,)
-        case Broken(cause) | Failed(_, cause):
+        case Broken(cause) | Failed(cause=cause):
             return Suspect(state.round + 1, now, cause, broken=True), (Effect.PROBE,)
         case Heard() | Answered() | Drained():
             return state, ()
@@ -162,8 +164,9 @@ def _suspect(state: Suspect, happening: Happening, now: float) -> Step:
             return Connected(state.round + 1, now), (Effect.SETTLE,)
         case Broken(cause) if not state.broken:
             return Suspect(state.round + 1, state.since, cause, broken=True), (Effect.PROBE,)
-        case Failed(_, cause):
-            lost = Disconnected(state.round + 1, state.since, cause, attempts=1)
+        case Failed(_, cause, silent):
+            silent = silent and not state.broken
+            lost = Disconnected(state.round + 1, state.since, cause, attempts=1, silent=silent)
             return lost, (Effect.CUT, Effect.PROBE)
         case Quiet() | Heard() | Broken() | Drained():
             return state, ()
@@ -176,8 +179,10 @@ def _disconnected(state: Disconnected, happening: Happening, now: float) -> Step
         case Answered():
             back = Recovering(state.round + 1, now, state.since, state.attempts)
             return back, (Effect.REFRESH, Effect.SETTLE)
-        case Failed(_, cause):
-            return replace(state, cause=cause, attempts=state.attempts + 1), (Effect.PROBE,)
+        case Failed(_, cause, silent):
+            silent = silent and state.silent
+            again = replace(state, cause=cause, attempts=state.attempts + 1, silent=silent)
+            return again, (Effect.PROBE,)
         case Quiet() | Broken() | Heard() | Drained():
             return state, ()
         case _:

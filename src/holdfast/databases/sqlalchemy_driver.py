@@ -26,6 +26,7 @@ class EngineDriver:
     def __init__(self, engine: Engine, *, provisional: bool = False) -> None:
         self._engine = engine
         self.provisional = provisional
+        self.acquiring = 0  # callers who are asking the pool for a connection
         self.networked = engine.url.get_backend_name() != "sqlite"
 
     async def knock(self) -> None:
@@ -55,6 +56,14 @@ class EngineDriver:
         args, params = self._engine.dialect.create_connect_args(self._engine.url)
         return self._engine.dialect.connect(*args, **params)
 
+    def exhausted(self) -> bool:
+        """Whether whoever asks the pool now has to wait."""
+        pool: Any = self._engine.pool
+        if not hasattr(pool, "checkedin") or pool.checkedin():
+            return False
+        most = pool.size() + getattr(pool, "_max_overflow", 0)
+        return most > 0 and bool(pool.checkedout() >= most)
+
     def pool(self) -> dict[str, int]:
         """The pool's figures; a pool without any (NullPool, StaticPool) has none."""
         pool: Any = self._engine.pool
@@ -62,7 +71,7 @@ class EngineDriver:
             return {}
         idle, active = pool.checkedin(), pool.checkedout()
         most = pool.size() + max(0, getattr(pool, "_max_overflow", 0))
-        return {"size": idle + active, "idle": idle, "active": active, "max": most}
+        return {"size": idle + active, "idle": idle, "active": active, "waiting": self.acquiring, "max": most}
 
 
 class EngineSession:

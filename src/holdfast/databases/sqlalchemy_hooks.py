@@ -41,6 +41,13 @@ AWAY = Fault(
     lost=True,
 )
 
+POOL_EXHAUSTED = Fault(
+    category=Category.OVERLOAD,
+    status=503,
+    transient=True,
+    outcome=Outcome.NOT_APPLIED,
+)
+
 
 class Hooks:
     """Wraps the methods of one engine's dialect, and listens to its pool."""
@@ -66,6 +73,7 @@ class Hooks:
         for name in ("do_close", "do_terminate"):
             setattr(dialect, name, self._closing(getattr(dialect, name)))
         dialect.connect = self.connect
+        self.engine.raw_connection = self._acquiring(self.engine.raw_connection)
         event.listen(self.engine, "checkout", self._checked_out)
         event.listen(self.engine, "checkin", self._checked_in)
         event.listen(self.engine, "handle_error", self._error_handled)
@@ -252,19 +260,27 @@ class Hooks:
                 settled = not _on_a_loop(database) and database.wait_settled(timeout)
             if settled:
                 return
+        raise self._away(request)
+
+    def _away(self, request: Request | None) -> Exception:
+        """The error for a connection that was not attempted: one of the driver's own kind."""
+        database = self.database
         message = f"database {database.name!r} is away ({database.cause}); no connection was attempted"
-        error = self._dialect.dbapi.OperationalError(message)
+        error: Exception = self._dialect.dbapi.OperationalError(message)
         if request is not None:
             ledger = request.ledger
             ledger.fault, ledger.error, ledger.lost = AWAY, error, database.name
-        raise error
+        return error
 
     def _watched(self, args: Any, params: Any) -> Any:
         """Connect in a task or thread beside, so that the watch can end it."""
         if not self.driver.networked:
             return self._connect(*args, **params)
         opening = _open_in_task if self._dialect.is_async else _open_in_thread
-        return opening(self.database, lambda: self._open(args, params), self._dialect)
+        try:
+            return opening(self.database, lambda: self._open(args, params), self._dialect)
+        except ConnectionAbortedError as error:
+            raise self._away(REQUEST.get()) from error
 
     def _open(self, args: Any, params: Any) -> Any:
         library, rules = self._library, REGISTRY.rules
@@ -291,7 +307,9 @@ class Hooks:
             if fileno is not None and REGISTRY.rules.active:
                 keep_alive(fileno())
         now = monotonic()
-        database.links[id(connection)] = Link(connection, database.generation, now, abort, fileno)
+        database.links[id(connection)] = Link(
+            connection, database.generation, now, abort, fileno, blocks=not self._dialect.is_async
+        )
         database.heard_at = now
 
     def _closing(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -306,6 +324,35 @@ class Hooks:
         return seen
 
     # ---- the pool -------------------------------------------------------------------------------
+
+    def _acquiring(self, original: Callable[[], Any]) -> Callable[[], Any]:
+        """A pool that had no connection in time: nothing was attempted, so it may be tried again."""
+        driver = self.driver
+        as_task = self._dialect.is_async and driver.networked
+
+        def seen() -> Any:
+            driver.acquiring += 1
+            try:
+                if as_task and driver.exhausted():
+                    return self._interruptible(original)
+                return original()
+            except exc.TimeoutError as error:
+                request = REQUEST.get()
+                if request is not None:
+                    request.ledger.fault, request.ledger.error = POOL_EXHAUSTED, error
+                raise
+            finally:
+                driver.acquiring -= 1
+
+        return seen
+
+    def _interruptible(self, original: Callable[[], Any]) -> Any:
+        """Wait for a connection of an exhausted pool in a task beside, so that the watch can end
+        the wait when the connections that it hopes for fall silent."""
+        try:
+            return await_only(_opened(self.database, original))
+        except ConnectionAbortedError as error:
+            raise self._away(REQUEST.get()) from error
 
     def _checked_out(self, connection: Any, *_: Any) -> None:
         """A connection of the past, or one that the kernel knows to be dead, is replaced here."""

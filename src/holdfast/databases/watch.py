@@ -14,11 +14,13 @@ import random
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
 from holdfast.clock import SYSTEM_CLOCK, Clock
 from holdfast.databases.database import Database, Session
+from holdfast.databases.link import Link
 from holdfast.databases.monitor import (
     Answered,
     Broken,
@@ -45,6 +47,7 @@ from holdfast.events import (
 from holdfast.faults.redact import redact_text
 
 SWEEP_EVERY = 0.1
+AFTER_SILENCE = 0.3  # for what was sent before an outage to be answered after it
 AT_ONCE = 8  # probes of one silent database that may be under way together
 
 
@@ -168,7 +171,8 @@ class Watch:
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # it closed between the look and the call
-                loop.call_soon_threadsafe(function, *args)
+                # an empty context: what the watch does belongs to no request
+                loop.call_soon_threadsafe(function, *args, context=Context())
 
     def report(self, database: Database, happening: Happening) -> None:
         """Something happened to *database*. From any thread."""
@@ -187,7 +191,9 @@ class Watch:
         elif not isinstance(state, Suspect | Disconnected) and quiet(database, now, rules.suspect_after):
             self._happen(database, Quiet())
         for link in list(database.links.values()):
-            if link.began and not link.cut and stuck(database, link.began, link.pinging, now, rules):
+            if link.began and not link.cut and stuck(database, link, now, rules):
+                if link.request is not None:
+                    link.request.held_for += now - link.began  # it has waited all the while
                 link.abort()
         due = now - database.known_at() > rules.heartbeat
         if due and database.settled and post.beating is None and database.driver.networked:
@@ -264,7 +270,8 @@ class Watch:
             if database.heard_at > began and not log_in:
                 self._happen(database, Heard())
             else:
-                self._happen(database, Failed(sent_in, _said(error)))
+                silent = isinstance(error, TimeoutError)
+                self._happen(database, Failed(sent_in, _said(error), silent))
         else:
             self._happen(database, Answered(sent_in))
 
@@ -293,59 +300,85 @@ class Watch:
         await post.keep(await self._open(database, self.rules.connect_timeout))
 
     async def _reconnect(self, post: Post, sent_in: int) -> None:
-        """The one prober: knocks until it is let in. Silent attempts may overlap, up to a bound."""
+        """The one prober: knocks until a byte comes back, then logs in, until it is let in.
+
+        Knocks into silence overlap, the oldest making room, so that the first breath after it is
+        heard soon; a login gets the whole connect timeout, for a slow server takes its time.
+        """
         database = post.database
-        attempts: set[asyncio.Task[Session]] = set()
         number = 0
-        try:
+        with _Knocks(database.driver.knock) as knocks:
             while isinstance(database.state, Disconnected) and database.state.round == sent_in:
                 number += 1
-                attempts.add(asyncio.ensure_future(self._open(database, self.rules.connect_timeout)))
-                if await self._await_attempts(post, attempts, number, sent_in):
+                silent, refused = self._delays(database, number)
+                try:
+                    if not await knocks.heard(silent):
+                        self._missed(database, number, Failed(sent_in, "no answer", silent=True), silent)
+                        continue
+                    if not database.state.silent:  # one that refused may still be starting up
+                        await post.keep(await self._open(database, self.rules.connect_timeout))
+                except Exception as error:  # noqa: BLE001 - whatever a driver raises means: not yet
+                    self._missed(database, number, Failed(sent_in, _said(error)), refused)
+                    await asyncio.sleep(refused)
+                else:
+                    self._happen(database, Answered(sent_in))
                     return
-        finally:
-            for attempt in attempts:
-                attempt.cancel()
-            await asyncio.gather(*attempts, return_exceptions=True)
 
-    async def _await_attempts(
-        self, post: Post, attempts: set[asyncio.Task[Session]], number: int, sent_in: int
-    ) -> bool:
-        """Wait for the next moment to probe; True when one of the *attempts* was let in."""
-        database = post.database
-        away_for = self.clock.monotonic() - (database.away_since or self.clock.monotonic())
+    def _delays(self, database: Database, number: int) -> tuple[float, float]:
+        """Seconds to the next probe, if this one meets silence, and if it is refused."""
+        now = self.clock.monotonic()
+        away_for = now - (database.away_since or now)
         patience = self.rules.fail_fast_after
         silent = probe_delay(number, away_for, patience, silent=True, dice=self._dice.random())
         refused = probe_delay(number, away_for, patience, silent=False, dice=self._dice.random())
-        full = len(attempts) >= AT_ONCE
-        until = None if full else silent
-        done, _ = await asyncio.wait(attempts, timeout=until, return_when=asyncio.FIRST_COMPLETED)
-        for attempt in done:
-            attempts.discard(attempt)
-            error = attempt.exception()
-            if error is None:
-                await post.keep(attempt.result())
-                self._happen(database, Answered(sent_in))
-                return True
-            self._missed(database, number, sent_in, error, refused)
-        if done:
-            await asyncio.sleep(refused)
-        return False
+        return silent, refused
 
-    def _missed(
-        self, database: Database, number: int, sent_in: int, error: BaseException, next_s: float
-    ) -> None:
-        cause = _said(error)
-        self._happen(database, Failed(sent_in, cause))
+    def _missed(self, database: Database, number: int, missed: Failed, next_s: float) -> None:
+        self._happen(database, missed)
         self.bus.publish(
             ReconnectAttempted(
                 database=database.name,
                 target=database.target,
                 attempt=number,
-                cause=cause,
+                cause=missed.cause,
                 next_s=round(next_s, 3),
             )
         )
+
+
+class _Knocks:
+    """Knocks at one silent door, several under way at once."""
+
+    def __init__(self, knock: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._knock = knock
+        self._open: list[asyncio.Task[None]] = []
+
+    def __enter__(self) -> _Knocks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for task in self._open:
+            task.cancel()
+
+    async def heard(self, patience: float) -> bool:
+        """Knock once more; whether any knock is answered within *patience* seconds.
+
+        Raises what the first one that was refused raises; then the others are given up as well.
+        """
+        if len(self._open) >= AT_ONCE:
+            self._open.pop(0).cancel()
+        self._open.append(asyncio.ensure_future(self._knock()))
+        done, _ = await asyncio.wait(self._open, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            return False
+        for task in self._open:
+            task.cancel()
+        knocked, self._open = self._open, []
+        await asyncio.gather(*knocked, return_exceptions=True)
+        errors = [task.exception() for task in done if not task.cancelled()]
+        if None not in errors:
+            raise next((one for one in errors if one is not None), ConnectionAbortedError("knock given up"))
+        return True
 
 
 class Post:
@@ -393,24 +426,31 @@ def quiet(database: Database, now: float, suspect_after: float) -> bool:
     return any(now - since > suspect_after for since in began)
 
 
-def stuck(database: Database, began: float, pinging: bool, now: float, rules: Watchfulness) -> bool:
-    """Whether what was sent at *began* can only be waiting on a connection that will never speak.
+def stuck(database: Database, link: Link, now: float, rules: Watchfulness) -> bool:
+    """Whether what was sent on *link* can only be waiting on a connection that will never speak.
 
     A ping that the living server left unanswered; a statement of before an outage that is still
-    unanswered a while after it; one that waited through an outage as long as anyone may.
+    unanswered a while after it (a short one if it can be run again); one that waited through an
+    outage as long as anyone may.
     """
+    began = link.began
     if database.away:
         return now - began > rules.max_wait
-    if pinging and now - began > rules.silence:
+    if link.pinging and now - began > rules.silence:
         return database.known_at() > began
     recovered = database.recovered_at
-    return began < recovered and now - recovered > rules.silence
+    grace = AFTER_SILENCE if link.may_be_cut() else rules.silence
+    return began < recovered and now - recovered > grace
 
 
 def cut(database: Database) -> None:
-    """End whatever can be run again; what cannot may still be answered and is left alone."""
+    """End what lies idle and what blocks a thread, if it can be run again.
+
+    A task that waits costs nothing, and what cannot be run again has no other hope: should the
+    bytes only be delayed, both are answered the moment they come.
+    """
     for link in list(database.links.values()):
-        if link.may_be_cut():
+        if link.may_be_cut() and (link.blocks or not link.began):
             link.abort()
     for _, cancel in list(database.connecting.values()):
         cancel()

@@ -23,6 +23,17 @@ class Speech:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+class _NotTold(logging.Filter):
+    """Keeps uvicorn from telling an exception that has been told already."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not getattr(error, "_holdfast_told", False)
+
+
+logging.getLogger("uvicorn.error").addFilter(_NotTold())
+
+
 class Server:
     """One listening server."""
 

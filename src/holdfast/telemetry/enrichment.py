@@ -52,7 +52,7 @@ def recovery(request: Request) -> dict[str, Any]:
 
 def user_agent(request: Request) -> str | None:
     """The User-Agent header, when there is one."""
-    for name, value in request.headers:
+    for name, value in dict(request.headers).items():
         if name.lower() == b"user-agent":
             return str(value.decode("latin-1"))
     return None
