@@ -65,6 +65,11 @@ def mask_rows(text: str, low: str, mask: str) -> str:
         text = _mask_spans(text, _FAILING, mask, _row_end)
     if "[" in low:
         text = _mask_spans(text, _PARAMETERS, mask, _parameters_end)
+    return text
+
+
+def mask_quoted(text: str, low: str, mask: str) -> str:
+    """*text* without the one value that a message quotes; after names, lest one be taken for a value."""
     if "dup key" in low:
         text = _DUPLICATE_KEY.sub(lambda _: f"dup key: {{{mask}}}", text)
     if "input_value=" in low:

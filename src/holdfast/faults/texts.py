@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from holdfast.faults.rows import mask_rows
+from holdfast.faults.rows import mask_quoted, mask_rows
 from holdfast.faults.rules import DEFAULT_RULES, Rules
 from holdfast.faults.urls import mask_urls
 
@@ -57,6 +57,8 @@ _BARE = re.compile(
     r"""(?:[^\s"'&<>,;]|[,;](?![\s,;]|[\w.-]{1,40}[=:]|$)|["'](?![\s,;:)}\]]|$))*+""",
     re.IGNORECASE,
 )
+_SPACE = re.compile(r"\s{0,8}")
+_SEPARATOR = re.compile(r"\s{0,8}(?:=>|:=|=|:)\s{0,8}")
 _BRACKET = re.compile(r"[\[{(]|[\]})]")
 _NAME_BEFORE = re.compile(r"[\w-]{0,64}\Z")
 _ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
@@ -77,6 +79,7 @@ def redact_text(text: str, rules: Rules = DEFAULT_RULES) -> str:
         text = _mask_pem(text, rules.mask)
     if ("=" in text or ":" in text or "," in text) and _may_name(low, rules):
         text = _mask_named(text, rules)
+    text = mask_quoted(text, low, rules.mask)
     if "bearer" in low or "basic" in low:
         text = _BEARER.sub(lambda found: f"{found[1]}{found[2]}{rules.mask}", text)
     if len(text) >= _SHORTEST_TOKEN and any(map(low.__contains__, _TOKENS)):
@@ -143,11 +146,23 @@ def _mask_named(text: str, rules: Rules) -> str:
         name = (before[0] if before else "") + text[start:stop]
         if not rules.secret(name) or _LITERAL.match(text, seek):
             continue
-        end = _value_end(text, seek, name.lower())
+        end = _values_end(text, seek, name.lower(), rules)
         if end > seek:
             kept += [text[at:seek], _masked(text[seek:end], rules.mask)]
             at = seek = end
     return "".join([*kept, text[at:]]) if kept else text
+
+
+def _values_end(text: str, start: int, name: str, rules: Rules) -> int:
+    """Where the value at *start* ends, with the next when it is a secret's name: ``token: password: x``."""
+    end = _value_end(text, start, name)
+    while end > start and rules.secret(text[start:end].strip("\"':=")):
+        separator = (_SPACE if text[end - 1] in ":=" else _SEPARATOR).match(text, end)
+        if separator is None:
+            break
+        start = separator.end()
+        end = max(start, _value_end(text, start, name))
+    return end
 
 
 def _value_end(text: str, start: int, name: str) -> int:
