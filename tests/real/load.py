@@ -20,6 +20,7 @@ from typing import Self
 import aiohttp
 
 PROBLEM = "application/problem+json"
+IN_DOUBT = (503, "commit_outcome_unknown")  # what a client is told whose COMMIT cannot be judged
 
 
 @dataclass(slots=True)
@@ -73,7 +74,8 @@ class Load:
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=self.shape.timeout)
-        connector = aiohttp.TCPConnector(limit=0)
+        # Less than the servers' five seconds: else both ends race over connections that fall idle.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
         self._session = aiohttp.ClientSession(self.base_url, timeout=timeout, connector=connector)
         self._arrivals = asyncio.create_task(self._arrive())
         return self

@@ -1,0 +1,63 @@
+"""A COMMIT that met a cut is never guessed about: the order is there at most once, and no lie is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+import pytest
+from load import IN_DOUBT, Load, Record, Shape
+from running import ASYNCPG, EVERY_SHOP, Running, Shop, running
+
+from holdfast.drill.postgresql import PostgreSQL
+from holdfast.drill.proxy import Proxy, commits
+
+ONLY_BY_HAND = Shape(rate=0.01)  # the load's own arrivals stay out of the way
+
+
+def references(server: PostgreSQL) -> list[str]:
+    return [reference for (reference,) in server.execute("SELECT reference FROM orders")]
+
+
+async def orders(one: Running, proxy: Proxy, *, before: bool, keyed: bool) -> list[Record]:
+    """Ten orders, one after the other, each with its first COMMIT cut."""
+    placed = []
+    async with Load(one.url, ONLY_BY_HAND) as load:
+        for _ in range(10):
+            proxy.cut_when(commits, before=before)
+            placed.append(await load.order(keyed))
+    return placed
+
+
+@pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "no key"])
+@pytest.mark.parametrize("before", [True, False], ids=["commit lost", "answer lost"])
+@pytest.mark.parametrize("shop", EVERY_SHOP, ids=lambda shop: shop.name)
+async def test_a_commit_in_doubt_is_never_run_again(
+    postgresql: PostgreSQL, proxy: Proxy, shop: Shop, before: bool, keyed: bool
+) -> None:
+    """TXN-4, REQ-4: with a key or without, acknowledged once, or told that it cannot be known."""
+    with running(shop, shop.environment(postgresql, proxy.port)) as one:
+        placed = await orders(one, proxy, before=before, keyed=keyed)
+
+    found = references(postgresql)
+    assert proxy.counters.cuts == 10
+    assert len(found) == len(set(found)), "doubled"
+    assert {order.reference for order in placed if order.ok} <= set(found), "missing"
+    assert {(order.status, order.code) for order in placed} <= {(201, None), IN_DOUBT}, one.output
+
+
+async def test_an_order_whose_client_has_left_never_lands(postgresql: PostgreSQL, proxy: Proxy) -> None:
+    """REQ-3: a held request without a client is dropped, not run."""
+    with running(ASYNCPG, ASYNCPG.environment(postgresql, proxy.port)) as one:
+        async with Load(one.url, replace(ONLY_BY_HAND, timeout=1)) as load:
+            assert (await load.order()).ok
+            proxy.refuse()
+            left = await asyncio.gather(*(load.order() for _ in range(20)))
+            assert [order.status for order in left] == [0] * 20
+            proxy.heal()
+            give_up_at = time.monotonic() + 10
+            while not (await load.order()).ok and time.monotonic() < give_up_at:
+                pass
+
+    assert not {order.reference for order in left} & set(references(postgresql))
