@@ -1,1 +1,43 @@
-"""holdfast keeps a web backend standing when its database does not."""
+"""holdfast keeps a web backend standing when its database does not.
+
+`holdfast run shop.app:app` does it without a line of code; `Holdfast().install(app)` with one.
+Names are imported when they are first used, so that the command line starts fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.app import Holdfast as Holdfast
+    from holdfast.guard.circuit import Refused as Refused
+    from holdfast.guard.shell import guard as guard
+    from holdfast.policy.backoff import Backoff as Backoff
+    from holdfast.policy.breaker import Breaker as Breaker
+    from holdfast.policy.retry import Retry as Retry
+    from holdfast.settings.settings import Settings as Settings
+
+_HOMES = {
+    "Backoff": "holdfast.policy.backoff",
+    "Breaker": "holdfast.policy.breaker",
+    "Holdfast": "holdfast.app",
+    "Refused": "holdfast.guard.circuit",
+    "Retry": "holdfast.policy.retry",
+    "Settings": "holdfast.settings.settings",
+    "guard": "holdfast.guard.shell",
+}
+
+__all__ = ["Backoff", "Breaker", "Holdfast", "Refused", "Retry", "Settings", "guard"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        message = f"module 'holdfast' has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

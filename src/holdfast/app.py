@@ -248,6 +248,7 @@ def watchfulness(settings: Settings) -> Watchfulness:
         suspect_after=settings.suspect_after_s,
         heartbeat=settings.db_heartbeat_s,
         connect_timeout=settings.db_connect_timeout_s,
+        keep=settings.db_pool_min,
         max_wait=settings.max_wait_s,
         fail_fast_after=settings.fail_fast_after_s,
     )

@@ -21,6 +21,7 @@ from holdfast.faults.problem import MEDIA_TYPES, Problem, Style, from_fault, pro
 TOLD = "_holdfast_told"
 _STOCK_BODIES = (b"Internal Server Error",)
 _LONGEST_RETRY_S = 30
+_NOT_BLINDLY = ("commit_outcome_unknown", "applied_but_interrupted")
 
 
 class Answers:
@@ -35,9 +36,10 @@ class Answers:
     async def refuse(self, exchange: Exchange, code: str, database: Database | None = None) -> int:
         """Answer with the problem that *code* names; the status."""
         request = exchange.request
-        told = problem(
-            code, request_id=request.id, instance=request.path, retry_after=self._retry_after(code, database)
-        )
+        retry_after = self._retry_after(code, database)
+        if code in _NOT_BLINDLY and request.key is None:
+            retry_after = None  # what may be done already is not to be repeated without a key
+        told = problem(code, request_id=request.id, instance=request.path, retry_after=retry_after)
         await self._answer(exchange, told)
         return told.status
 
@@ -83,8 +85,6 @@ class Answers:
 
     def _retry_after(self, code: str, database: Database | None) -> float | None:
         """Seconds after which it makes sense to try again: as long as the outage, within reason."""
-        if code == "applied_but_interrupted":
-            return None
         if database is None or database.away_since is None:
             return 1
         away_for = monotonic() - database.away_since

@@ -125,7 +125,9 @@ class Exchange:
     async def _start(self, message: Message) -> None:
         request = self.request
         request.started = True
-        message["headers"] = [*message.get("headers", ()), (b"x-request-id", request.id.encode())]
+        headers = message.get("headers", ())
+        if not any(name == b"x-request-id" for name, _ in headers):
+            message["headers"] = [*headers, (b"x-request-id", request.id.encode())]
         self.replay.metrics.served(request.method, message["status"])
         await self._send(message)
 

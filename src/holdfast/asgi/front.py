@@ -25,6 +25,7 @@ from holdfast.context import REQUEST
 
 PREFIX = "/_holdfast"
 MARK = "holdfast"
+LONGEST_HEADERS = 65536  # bytes of all values together; some servers have no bound of their own
 _ASK_S = 1.0
 Page = Callable[[], Awaitable[Reply]]
 
@@ -116,6 +117,9 @@ class Front:
             await _show(page, scope, send)
             return
         request = request_of(scope, self._timeout)
+        if sum(map(len, request.headers.values())) > LONGEST_HEADERS:
+            await _refuse_headers(send)
+            return
         marked = dict(scope)
         marked[MARK] = request
         if self.state is not None:
@@ -196,6 +200,15 @@ class Front:
             await self.app(marked, receive, send)
         finally:
             REQUEST.reset(token)
+
+
+async def _refuse_headers(send: Send) -> None:
+    body = b"Request Header Fields Too Large"
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
+    await send(
+        {"type": "http.response.start", "status": 431, "headers": [*headers, (b"connection", b"close")]}
+    )
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _show(page: Page, scope: Scope, send: Send) -> None:

@@ -31,6 +31,7 @@ class Link:
         "connection",
         "cut",
         "generation",
+        "idle_limit",
         "ledger",
         "out",
         "pinging",
@@ -52,6 +53,7 @@ class Link:
         self.connection = connection  # as the library's pool knows it
         self.generation = generation
         self.used_at = now
+        self.idle_limit = 0.0  # seconds unused after which it is surplus; 0: never
         self.began = 0.0
         self.blocks = blocks  # whoever waits on it is a thread, not a task
         self.out = False  # checked out of its pool

@@ -33,6 +33,7 @@ class HoldfastPlugin(CreateEnginePlugin):
 
     def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
         rules = REGISTRY.rules
+        self._idle_limit = 0.0
         self._networked = url.get_backend_name() != "sqlite"
         if rules.active and rules.hide_parameters:
             kwargs.setdefault("hide_parameters", True)
@@ -44,19 +45,26 @@ class HoldfastPlugin(CreateEnginePlugin):
     def handle_pool_kwargs(self, pool_cls: type[Any], pool_args: dict[str, Any]) -> None:
         rules = REGISTRY.rules
         if rules.active and self._networked and issubclass(pool_cls, QueuePool):
-            _fill(pool_args, rules)
+            self._idle_limit = _fill(pool_args, rules)
 
     def engine_created(self, engine: Engine) -> None:
+        """Adopt it."""
         adopt(engine)
+        hooks: Hooks | None = getattr(engine, "_holdfast_hooks", None)
+        if hooks is not None:
+            hooks.driver.idle_limit = self._idle_limit
 
 
-def _fill(pool_args: dict[str, Any], rules: PoolRules) -> None:
-    if not any(choice in pool_args for choice in _POOL_CHOICES):
+def _fill(pool_args: dict[str, Any], rules: PoolRules) -> float:
+    """Complete *pool_args*; the seconds after which a connection is surplus, 0 for never."""
+    ours = not any(choice in pool_args for choice in _POOL_CHOICES)
+    if ours:
         pool_args["pool_size"] = rules.size
         pool_args["max_overflow"] = 0
     pool_args.setdefault("timeout", rules.acquire_timeout)
     pool_args.setdefault("recycle", rules.max_age)
     pool_args.setdefault("use_lifo", True)  # so that the surplus lies idle instead of taking turns
+    return rules.idle if ours else 0.0
 
 
 def adopt(engine: Any, name: str | None = None) -> str:

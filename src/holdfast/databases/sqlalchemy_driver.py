@@ -26,6 +26,7 @@ class EngineDriver:
     def __init__(self, engine: Engine, *, provisional: bool = False) -> None:
         self._engine = engine
         self.provisional = provisional
+        self.idle_limit = 0.0  # seconds, when the pool is as we made it
         self.acquiring = 0  # callers who are asking the pool for a connection
         self.networked = engine.url.get_backend_name() != "sqlite"
 

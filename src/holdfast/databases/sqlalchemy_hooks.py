@@ -307,9 +307,10 @@ class Hooks:
             if fileno is not None and REGISTRY.rules.active:
                 keep_alive(fileno())
         now = monotonic()
-        database.links[id(connection)] = Link(
+        link = database.links[id(connection)] = Link(
             connection, database.generation, now, abort, fileno, blocks=not self._dialect.is_async
         )
+        link.idle_limit = self.driver.idle_limit
         database.heard_at = now
 
     def _closing(self, original: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -59,6 +59,7 @@ class Watchfulness:
     silence: float = 1.0  # a knock met no byte for so long
     heartbeat: float = 30.0
     connect_timeout: float = 10.0
+    keep: int = 2  # connections that stay however long they lie idle
     max_wait: float = 10.0  # what nobody may run again is left alone for so long
     fail_fast_after: float = 60.0
 
@@ -195,6 +196,7 @@ class Watch:
                 if link.request is not None:
                     link.request.held_for += now - link.began  # it has waited all the while
                 link.abort()
+        reap(database, now, rules.keep)
         due = now - database.known_at() > rules.heartbeat
         if due and database.settled and post.beating is None and database.driver.networked:
             post.beating = asyncio.ensure_future(self.beat(database))
@@ -441,6 +443,22 @@ def stuck(database: Database, link: Link, now: float, rules: Watchfulness) -> bo
     recovered = database.recovered_at
     grace = AFTER_SILENCE if link.may_be_cut() else rules.silence
     return began < recovered and now - recovered > grace
+
+
+def reap(database: Database, now: float, keep: int) -> None:
+    """End the connections of a pool that have lain idle too long, but for the last *keep* used.
+
+    The pool finds them closed when it would hand them out, and opens new ones.
+    """
+    idle = [
+        link for link in list(database.links.values()) if link.idle_limit and not link.out and not link.cut
+    ]
+    if len(idle) <= keep:
+        return
+    idle.sort(key=lambda link: link.used_at)
+    for link in idle[: len(idle) - keep]:
+        if now - link.used_at > link.idle_limit and not link.began:
+            link.abort()
 
 
 def cut(database: Database) -> None:

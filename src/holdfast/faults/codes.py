@@ -27,16 +27,16 @@ CODES: Mapping[str, Text] = {
         "The database cannot be reached at the moment. Please try again shortly.",
         Category.DATABASE_CONNECTION,
     ),
-    # Not 503: whoever repeats 503s by himself would do twice what may be done already.
+    # 503 because it is the database's absence; without Retry-After, so that nobody repeats it blindly.
     "commit_outcome_unknown": Text(
-        500,
+        503,
         "Outcome unknown",
         "The connection to the database was lost while the change was being saved, so it may or may not "
         "have been saved. Please check before you send it again.",
         Category.DATABASE_CONNECTION,
     ),
     "applied_but_interrupted": Text(
-        500,
+        503,
         "Saved, but interrupted",
         "The change was saved, but the request failed afterwards. Please do not send it again.",
         Category.DATABASE_CONNECTION,

@@ -127,9 +127,9 @@ def test_retrying_is_advised_only_where_it_can_help() -> None:
     assert "retryAfter" not in render(told(duplicate(), retry_after=1))
 
 
-def test_an_outcome_in_doubt_is_no_503_that_machines_repeat_by_themselves() -> None:
-    assert problem("commit_outcome_unknown").status == 500
-    assert problem("applied_but_interrupted").status == 500
+def test_an_outcome_in_doubt_is_the_databases_absence_not_our_mistake() -> None:
+    assert problem("commit_outcome_unknown").status == 503
+    assert problem("applied_but_interrupted").status == 503
 
 
 def test_a_code_that_is_not_in_the_table_is_refused() -> None:
