@@ -8,7 +8,7 @@ import functools
 import pytest
 from guard_scripts import RETRY, ScriptedAsync, live
 
-from holdfast.guard import Refused, time_left
+from holdfast.guard import Refused, RetryBudget, time_left
 from holdfast.policy.breaker import Breaker, Closed
 from holdfast.policy.retry import Retry
 
@@ -30,6 +30,20 @@ def test_the_last_error_comes_out_untouched_but_for_a_note(make, run) -> None:
     assert last.__notes__ == [
         "guard 'payments': attempted 3 times in 3.00 s; not again: all attempts are used up"
     ]
+
+
+def test_calls_and_blocks_count_as_traffic_of_the_budget(make, clock, run) -> None:
+    budget = RetryBudget(clock=clock)
+    one = make(timeout=2, budget=budget)
+
+    async def story() -> None:
+        await one(ScriptedAsync())()
+        async with one:
+            pass
+
+    run(story())
+
+    assert budget.calls == 2
 
 
 def test_no_wait_reaches_the_deadline(make, clock, run) -> None:

@@ -220,3 +220,33 @@ def test_a_loop_that_moves_to_another_thread_takes_its_deadlines_along(make, clo
         loop.run_until_complete(one(ScriptedAsync(60.0))())  # 3. back again
     assert here.sweep.here is loop
     loop.close()
+
+
+def test_the_timer_is_set_again_after_it_has_run_out(make, clock, run) -> None:
+    one = make(timeout=2)(ScriptedAsync(60.0, 0, 60.0))
+
+    async def story() -> None:
+        with pytest.raises(TimeoutError):
+            await one()
+        await asyncio.sleep(10)
+        await one()
+        with pytest.raises(TimeoutError):
+            await one()
+
+    run(story())
+
+    assert clock.now == 1014.0
+
+
+def test_a_call_with_a_timer_of_its_own_takes_it_along(make, clock, run) -> None:
+    one = make(timeout=60)
+
+    async def story() -> None:
+        with deadline_in(5, clock):
+            await one(ScriptedAsync())()
+            async with one:
+                pass
+        timers = [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]
+        assert [timer.when() for timer in timers if timer.when() < 1060] == []
+
+    run(story())

@@ -144,9 +144,9 @@ def test_a_slow_call_is_one_that_took_as_long_as_the_rules_say(make, clock) -> N
         if error is not None:
             raise error
 
-    one(takes)(1.5)
     with pytest.raises(OSError):
         one(takes)(1.5, OSError())
+    one(takes)(1.5)
     assert isinstance(one.circuit.state, Closed)
     one.circuit.check_succeeded()
     clock.now += 100

@@ -51,7 +51,10 @@ def test_the_deadline_of_the_request_under_way_binds(make, clock) -> None:
 def test_nothing_is_called_once_the_deadline_round_it_has_passed(make, clock) -> None:
     work = Scripted()
     with deadline_in(1, clock):
-        clock.now += 1.5
+        clock.now += 1
+        with pytest.raises(TimeoutError):
+            make(timeout=2)(work)()
+        clock.now += 0.5
         with pytest.raises(TimeoutError, match=r"passed 0\.50 s ago"):
             make(timeout=2)(work)()
         assert time_left(clock) == 0.0
