@@ -13,6 +13,9 @@ original, untouched but for a note that tells how often the call was attempted.
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 from holdfast.guard.allowance import RetryBudget
 from holdfast.guard.circuit import Circuit, Refused
 from holdfast.guard.deadline import DEADLINE, deadline_at, deadline_in, time_left
@@ -29,3 +32,13 @@ __all__ = [
     "guard",
     "time_left",
 ]
+
+
+class _Room(ModuleType):
+    """Python binds a submodule over its package's attribute of the same name, so that
+    `from holdfast import guard` may give this module: it is called as the function is."""
+
+    __call__ = staticmethod(guard)
+
+
+sys.modules[__name__].__class__ = _Room

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import pytest
 from guard_scripts import RETRY, Scripted
 
-from holdfast.guard import guard
+import holdfast
+from holdfast.guard import Guard, guard
 from holdfast.policy.breaker import Breaker
 
 
@@ -95,3 +97,10 @@ def test_an_async_generator_function_is_refused(make) -> None:
 
     with pytest.raises(TypeError, match=r"cannot guard the generator function .*rows"):
         make()(rows)
+
+
+def test_the_public_name_works_whatever_was_imported_before() -> None:
+    import_module("holdfast.guard.shell")
+
+    assert holdfast.guard("tax", timeout=1)(lambda: 3)() == 3
+    assert isinstance(holdfast.guard("tax"), Guard)
