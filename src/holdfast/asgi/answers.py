@@ -36,7 +36,7 @@ class Answers:
     async def refuse(self, exchange: Exchange, code: str, database: Database | None = None) -> int:
         """Answer with the problem that *code* names; the status."""
         request = exchange.request
-        retry_after = self._retry_after(code, database)
+        retry_after = self._retry_after(database)
         if code in _NOT_BLINDLY and request.key is None:
             retry_after = None  # what may be done already is not to be repeated without a key
         told = problem(code, request_id=request.id, instance=request.path, retry_after=retry_after)
@@ -83,7 +83,7 @@ class Answers:
         """Whether what the application made of its error is only its framework's stock answer."""
         return exchange.status == 500 and exchange.kept_body() in _STOCK_BODIES
 
-    def _retry_after(self, code: str, database: Database | None) -> float | None:
+    def _retry_after(self, database: Database | None) -> float | None:
         """Seconds after which it makes sense to try again: as long as the outage, within reason."""
         if database is None or database.away_since is None:
             return 1

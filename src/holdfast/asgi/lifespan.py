@@ -12,7 +12,6 @@ and serve regardless.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -102,10 +101,8 @@ class _Inner:
     async def _alone(self) -> None:
         """The application does not support lifespan: we do."""
         await self.send({"type": "lifespan.startup.complete"})
-        if self._first is not None:
-            self._first = None
-        while (await self.receive())["type"] != "lifespan.shutdown":
-            await asyncio.sleep(0)
+        self._first = None
+        await self.receive()  # the one message that is left: shutdown
         await self.send({"type": "lifespan.shutdown.complete"})
 
 

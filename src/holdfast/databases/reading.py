@@ -16,15 +16,16 @@ _FRAMING = frozenset({"begin", "start", "set", "savepoint", "release", "rollback
 # Words that may stand before a bracket in a query, and functions known to change nothing.
 _HARMLESS = frozenset(
     """
-    abs all and any array array_agg as avg between bool_and bool_or by case cast ceil char_length coalesce
-    concat count current_database current_schema date date_part date_trunc distinct else except exists extract
-    false filter first_value floor from generate_series greatest group having if in intersect is join json_agg
-    json_build_object json_extract jsonb_agg jsonb_build_object julianday lag last_value lateral lead least left
-    length like limit lower ltrim max md5 min not now null nullif numeric offset on or order over partition
-    pg_catalog.pg_table_is_visible pg_catalog.version rank recursive replace right round row row_number rtrim
-    select similarity similar some split_part sqlite_version strftime string_agg strpos substr substring sum
-    table then timestamp to_char to_date to_timestamp to_tsquery to_tsvector total trim true typeof union unnest
-    upper using values varchar version when where window with within
+    abs all and any array array_agg as avg between bool_and bool_or by case cast ceil char_length
+    coalesce concat count current_database current_schema date date_part date_trunc distinct else except
+    exists extract false filter first_value floor from generate_series greatest group having if in
+    intersect is join json_agg json_build_object json_extract jsonb_agg jsonb_build_object julianday lag
+    last_value lateral lead least left length like limit lower ltrim max md5 min not now null nullif
+    numeric offset on or order over partition pg_catalog.pg_table_is_visible pg_catalog.version rank
+    recursive replace right round row row_number rtrim select similarity similar some split_part
+    sqlite_version strftime string_agg strpos substr substring sum table then timestamp to_char to_date
+    to_timestamp to_tsquery to_tsvector total trim true typeof union unnest upper using values varchar
+    version when where window with within
     """.split()  # noqa: SIM905 - a list of words reads best as one
 )
 
