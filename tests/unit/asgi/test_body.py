@@ -1,0 +1,163 @@
+"""The body of a request: recorded, given again, and the client behind it watched (REQ-3, REQ-4)."""
+
+from __future__ import annotations
+
+from asgi_stage import Client, reads, turns
+
+from holdfast.asgi.body import Body
+from holdfast.context import Request
+
+GONE = {"type": "http.disconnect"}
+
+
+def made(client: Client, bound: int = 100) -> tuple[Request, Body]:
+    request = Request("r-1", "POST", "/orders", 1000.0, 1030.0)
+    return request, Body(request, client.receive, bound)
+
+
+async def test_every_attempt_reads_the_same_chunks() -> None:
+    client = Client(b"one ", b"", b"two")
+    request, body = made(client)
+
+    first = await reads(body.receive)
+    body.rewind()
+    second = await reads(body.receive)
+
+    assert (first, second) == (b"one two", b"one two")
+    assert client.reads == 3
+    assert request.body_whole
+
+
+async def test_an_attempt_that_stopped_half_way_is_followed_by_one_that_reads_all() -> None:
+    _, body = made(Client(b"one ", b"two ", b"three"))
+
+    assert (await body.receive())["body"] == b"one "
+    body.rewind()
+    assert await reads(body.receive) == b"one two three"
+
+
+async def test_a_body_at_the_bound_is_kept() -> None:
+    request, body = made(Client(b"x" * 100), bound=100)
+
+    assert len(await reads(body.receive)) == 100
+    assert request.body_whole
+
+
+async def test_a_body_over_the_bound_is_served_and_not_kept() -> None:
+    """REQ-4: it reaches the application whole, and the request cannot be run again."""
+    parts = [bytes([65 + n]) * 40 for n in range(8)]
+    request, body = made(Client(*parts), bound=100)
+
+    assert await reads(body.receive) == b"".join(parts)
+    assert not request.body_whole
+    assert not request.may_run_again()
+    assert body._kept == []
+
+
+async def test_what_was_read_ahead_over_the_bound_is_still_served() -> None:
+    client = Client(b"a" * 80, b"b" * 80, b"c")
+    request, body = made(client, bound=100)
+    body.watch(lambda: None)
+    await turns()
+    body.unwatch()
+
+    assert await reads(body.receive) == b"a" * 80 + b"b" * 80 + b"c"
+    assert not request.body_whole
+
+
+async def test_reading_ahead_stops_at_the_bound() -> None:
+    """Property 19: a held request costs its bound, and not what its client sends."""
+    client = Client(*[b"x" * 60] * 50)
+    _, body = made(client, bound=100)
+
+    body.watch(lambda: None)
+    await turns(200)
+
+    assert client.reads == 2
+
+
+async def test_a_client_that_leaves_while_watched_is_noticed_at_once() -> None:
+    client = Client(b"whole")
+    request, body = made(client)
+    noticed: list[bool] = []
+    body.watch(lambda: noticed.append(True))
+    await turns()
+
+    assert noticed == []
+    client.leave()
+    await turns()
+    assert noticed == [True]
+    assert request.abandoned
+
+
+async def test_a_client_that_had_left_is_noticed_when_watching_begins() -> None:
+    client = Client()
+    client.leave()
+    _, body = made(client)
+    await reads(body.receive)
+    assert await body.receive() == GONE
+
+    noticed: list[bool] = []
+    body.watch(lambda: noticed.append(True))
+
+    assert noticed == [True]
+
+
+async def test_after_the_body_the_application_waits_for_its_client_to_leave() -> None:
+    client = Client(b"whole")
+    request, body = made(client)
+    await reads(body.receive)
+    client.leave()
+
+    assert await body.receive() == GONE
+    assert await body.receive() == GONE
+    assert not request.abandoned  # the application knows, and decides
+
+
+async def test_what_is_read_ahead_reaches_the_application_once() -> None:
+    client = Client(b"one ", b"two")
+    _, body = made(client)
+    body.watch(lambda: None)
+    await turns()
+    body.unwatch()
+    client.leave()
+
+    assert await reads(body.receive) == b"one two"
+    assert await body.receive() == GONE
+
+
+async def test_a_server_that_fails_while_reading_ahead_counts_as_a_client_gone() -> None:
+    async def receive() -> dict[str, object]:
+        raise ConnectionResetError("reset")
+
+    request = Request("r-1", "GET", "/", 1000.0, 1030.0)
+    body = Body(request, receive, 100)
+    body.watch(lambda: None)
+    await turns()
+
+    assert await body.receive() == GONE
+
+
+async def test_hanging_up_tells_a_reader_that_its_client_is_gone() -> None:
+    """SHD-1: a stream that waits for its client to leave learns that we stop."""
+    client = Client(b"whole")
+    _, body = made(client)
+    await reads(body.receive)
+
+    body.hang_up()
+
+    assert await body.receive() == GONE
+
+
+async def test_closing_ends_a_read_under_way() -> None:
+    client = Client(b"whole")
+    _, body = made(client)
+    body.watch(lambda: None)
+    await turns()
+    ahead = body._ahead
+    assert ahead is not None
+
+    body.close()
+    await turns()
+
+    assert ahead.cancelled()

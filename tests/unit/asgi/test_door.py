@@ -1,0 +1,461 @@
+"""The door: who waits, who goes, who is refused, and that nothing is leaked (REQ-3, DB-6, PRF-4)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from asgi_stage import Client, JumpingClock, Pool, away, back, suspect, turns
+
+from holdfast.asgi.body import Body
+from holdfast.asgi.door import FIRST_WINDOW, LARGEST_WINDOW, Door, Rules, Verdict
+from holdfast.context import Request
+from holdfast.databases.database import Database
+from holdfast.databases.monitor import Connected, Drained
+from holdfast.events import Bus, Event, RequestHeld
+
+
+class Lobby:
+    """A door with one database, and the requests that come to it."""
+
+    def __init__(self, clock: JumpingClock, rules: Rules = Rules(), pool: int = 5) -> None:
+        self.clock = clock
+        self.database = Database("main", "db:5432", Pool(pool), clock)
+        self.reports: list[object] = []
+        self.told: list[Event] = []
+        bus = Bus()
+        bus.subscribe(self.told.append)
+        self.door = Door(rules, lambda _, happening: self.reports.append(happening), bus)
+        self.door.open_for([self.database], asyncio.get_running_loop())
+        self.went: list[str] = []
+        self.clients: dict[str, Client] = {}
+
+    async def lose(self) -> None:
+        away(self.database)
+        await turns()
+
+    async def recover(self) -> None:
+        back(self.database)
+        await turns()
+
+    def request(self, name: str, arrived_at: float | None = None, deadline: float = 30.0) -> Request:
+        at = self.clock.now if arrived_at is None else arrived_at
+        return Request(name, "GET", "/items", at, at + deadline)
+
+    def comes(self, name: str, *, entered: bool = False, **about: Any) -> asyncio.Task[Verdict]:
+        request = self.request(name, **about)
+        client = self.clients[name] = Client()
+        body = Body(request, client.receive, 1000)
+
+        async def wait() -> Verdict:
+            verdict = await self.door.wait(self.database, request, body, entered=entered)
+            if verdict is Verdict.GO:
+                self.went.append(name)
+            return verdict
+
+        return asyncio.ensure_future(wait())
+
+    async def come(self, count: int) -> list[asyncio.Task[Verdict]]:
+        waiting = [self.comes(str(number)) for number in range(count)]
+        await turns()
+        return waiting
+
+    @property
+    def queue(self) -> Any:
+        return self.door._queues["main"]
+
+    def assert_empty(self) -> None:
+        assert (self.door.waiting, self.door.waiting_inside) == (0, 0)
+        assert not self.queue.waiters
+        assert self.queue.going == len(self.went)
+
+
+@pytest.fixture
+def lobby(clock: JumpingClock, run: Any) -> Any:
+    """Runs a story in a lobby of its own."""
+
+    def go(story: Any, rules: Rules = Rules(), pool: int = 5) -> Any:
+        async def inside() -> Any:
+            return await story(Lobby(clock, rules, pool))
+
+        return run(inside())
+
+    return go
+
+
+def test_the_door_is_open_while_the_database_answers(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        assert not lobby.door.shut
+        assert lobby.door.first_shut(["main", "unheard of"]) is None
+
+    lobby(story)
+
+
+def test_it_shuts_with_the_outage_and_opens_when_the_last_has_gone(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        assert lobby.door.shut
+        assert lobby.door.first_shut(["main"]) is lobby.database
+        await lobby.come(FIRST_WINDOW + 1)
+
+        await lobby.recover()
+        assert lobby.door.shut  # one still waits, and whoever comes now stands behind it
+        lobby.door.went(lobby.database, answered=True)
+        await turns()
+
+        assert len(lobby.went) == FIRST_WINDOW + 1
+        assert not lobby.door.shut
+        assert isinstance(lobby.reports[-1], Drained)
+
+    lobby(story)
+
+
+def test_they_go_in_order_of_arrival(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        for name, at in [("second", 990.0), ("fourth", 999.0), ("first", 980.0), ("third", 995.0)]:
+            lobby.comes(name, arrived_at=at)
+        await turns()
+
+        await lobby.recover()
+
+        assert lobby.went == ["first", "second", "third", "fourth"]
+
+    lobby(story)
+
+
+def test_those_who_arrived_together_go_in_the_order_they_came(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(4)
+        await lobby.recover()
+
+        assert lobby.went == ["0", "1", "2", "3"]
+
+    lobby(story)
+
+
+def test_the_window_starts_small_and_grows_with_answers(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(40)
+        await lobby.recover()
+
+        seen = [len(lobby.went)]
+        for _ in range(4):
+            lobby.door.went(lobby.database, answered=True)
+            await turns()
+            seen.append(len(lobby.went))
+
+        # Each answer lets one go in its place, and one more.
+        assert seen == [4, 6, 8, 10, 12]
+
+    lobby(story, pool=20)
+
+
+def test_a_failure_gives_its_turn_back_and_the_window_does_not_grow(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(10)
+        await lobby.recover()
+
+        lobby.door.went(lobby.database, answered=False)
+        await turns()
+
+        assert len(lobby.went) == FIRST_WINDOW + 1
+        assert lobby.queue.going == FIRST_WINDOW
+
+    lobby(story)
+
+
+@pytest.mark.parametrize(
+    ("pool", "largest"), [(1, FIRST_WINDOW), (20, 20), (500, LARGEST_WINDOW), (0, LARGEST_WINDOW)]
+)
+def test_the_window_ends_at_what_the_pool_serves(lobby, pool: int, largest: int) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(200)
+        await lobby.recover()
+        for _ in range(100):
+            lobby.door.went(lobby.database, answered=True)
+        await turns()
+
+        assert lobby.queue.going == largest
+
+    lobby(story, pool=pool)
+
+
+def test_a_second_outage_starts_small_again(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(60)
+        await lobby.recover()
+        for _ in range(10):
+            lobby.door.went(lobby.database, answered=True)
+        await turns()
+        gone = len(lobby.went)
+        await lobby.lose()
+        while lobby.queue.going:
+            lobby.door.went(lobby.database, answered=False)
+        await turns()
+        assert len(lobby.went) == gone
+
+        await lobby.recover()
+
+        assert len(lobby.went) == gone + FIRST_WINDOW
+
+    lobby(story, pool=20)
+
+
+def test_while_only_suspected_nobody_goes(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        suspect(lobby.database)
+        waiting = lobby.comes("first")
+        await turns()
+        assert not waiting.done()
+
+        lobby.database.become(Connected(9, lobby.clock.now))
+
+        assert await waiting is Verdict.GO
+
+    lobby(story)
+
+
+def test_time_is_up_after_the_longest_wait(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+
+        assert await lobby.comes("patient") is Verdict.TIMED_OUT
+        assert lobby.clock.now == 1010.0
+        lobby.assert_empty()
+
+    lobby(story)
+
+
+def test_nobody_waits_past_the_deadline(lobby) -> None:
+    """Property 18."""
+
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+
+        assert await lobby.comes("short", deadline=3.0) is Verdict.TIMED_OUT
+        assert lobby.clock.now == 1003.0
+
+    lobby(story)
+
+
+def test_the_wait_is_counted_over_all_of_a_requests_stays(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        request = lobby.request("twice")
+        body = Body(request, Client().receive, 1000)
+        request.held_for = 9.0
+        await lobby.lose()
+
+        assert await lobby.door.wait(lobby.database, request, body) is Verdict.TIMED_OUT
+        assert lobby.clock.now == 1001.0
+        assert request.held_for == 10.0
+        assert await lobby.door.wait(lobby.database, request, body) is Verdict.TIMED_OUT
+        assert lobby.clock.now == 1001.0
+
+    lobby(story)
+
+
+def test_the_room_is_bounded(lobby) -> None:
+    """REQ-3, property 19."""
+
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(3)
+
+        assert await lobby.comes("one too many") is Verdict.FULL
+        assert lobby.door.waiting == 3
+        assert len(lobby.told) == 3
+
+    lobby(story, Rules(max_waiting=3))
+
+
+def test_whom_the_outage_met_inside_finds_room_for_a_quarter_more(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(8)
+        inside = [lobby.comes(f"inside-{number}", entered=True) for number in range(3)]
+        await turns()
+
+        assert [task.done() for task in inside] == [False, False, True]
+        assert await inside[2] is Verdict.FULL
+        assert await lobby.comes("new") is Verdict.FULL
+
+    lobby(story, Rules(max_waiting=8))
+
+
+def test_after_a_long_outage_new_requests_are_refused_at_once(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        away(lobby.database, since=lobby.clock.now - 60.1)
+        await turns()
+
+        assert await lobby.comes("late") is Verdict.OUTAGE_TOO_LONG
+        assert lobby.clock.now == 1000.0
+        assert lobby.told == []
+
+    lobby(story)
+
+
+def test_until_then_they_wait(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        away(lobby.database, since=lobby.clock.now - 59.9)
+        await turns()
+        waiting = lobby.comes("in time")
+        await turns()
+
+        assert not waiting.done()
+        await lobby.recover()
+        assert await waiting is Verdict.GO
+
+    lobby(story)
+
+
+def test_stopping_refuses_all_who_wait_and_all_who_come(lobby) -> None:
+    """SHD-1."""
+
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        waiting = await lobby.come(5)
+
+        lobby.door.close()
+
+        assert await asyncio.gather(*waiting) == [Verdict.STOPPING] * 5
+        assert await lobby.comes("new") is Verdict.STOPPING
+        lobby.assert_empty()
+
+    lobby(story)
+
+
+def test_a_client_that_leaves_frees_its_place_at_once(lobby) -> None:
+    """REQ-3: dropped, never run."""
+
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        waiting = lobby.comes("leaver")
+        await turns()
+
+        lobby.clients["leaver"].leave()
+
+        assert await waiting is Verdict.GONE
+        assert lobby.clock.now == 1000.0
+        lobby.assert_empty()
+        assert not (await lobby.come(1))[0].done()
+
+    lobby(story, Rules(max_waiting=1))
+
+
+def test_who_left_in_the_moment_of_its_turn_gives_it_back(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        request = lobby.request("leaver")
+        client = Client()
+        body = Body(request, client.receive, 1000)
+        waiting = asyncio.ensure_future(lobby.door.wait(lobby.database, request, body))
+        await turns()
+        back(lobby.database)
+        lobby.door._follow(lobby.database)  # its turn has come,
+        body.hang_up()  # and before it runs, its client leaves
+
+        assert await waiting is Verdict.GONE
+        assert lobby.queue.going == 0
+
+    lobby(story)
+
+
+@pytest.mark.parametrize("at", ["waiting", "its turn has come", "it has timed out"])
+def test_cancelling_leaks_neither_a_place_nor_a_turn(lobby, at: str) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        (waiting,) = await lobby.come(1)
+        if at == "its turn has come":
+            back(lobby.database)
+            lobby.door._follow(lobby.database)
+        elif at == "it has timed out":
+            lobby.queue.waiters[0].settle(Verdict.TIMED_OUT)
+
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+        lobby.assert_empty()
+
+    lobby(story)
+
+
+def test_a_turn_given_back_goes_to_the_next(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        waiting = await lobby.come(FIRST_WINDOW + 1)
+        back(lobby.database)
+        lobby.door._follow(lobby.database)
+
+        waiting[0].cancel()
+        await turns()
+
+        assert lobby.went == ["1", "2", "3", "4"]
+
+    lobby(story)
+
+
+def test_a_database_found_later_is_listened_to(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        other = Database("orders", "db:5433", Pool(), lobby.clock)
+        other.watched_by(lambda *_: None)
+        away(other)
+        request = lobby.request("first")
+        waiting = asyncio.ensure_future(
+            lobby.door.wait(other, request, Body(request, Client().receive, 1000))
+        )
+        await turns()
+        assert lobby.door.waiting_for("orders") == 1
+        assert lobby.door.waiting_for("main") == 0
+        assert lobby.door.waiting_for("unheard of") == 0
+
+        back(other)
+
+        assert await waiting is Verdict.GO
+
+    lobby(story)
+
+
+def test_holding_is_told(lobby) -> None:
+    """PRM-3."""
+
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(1)
+
+        held = RequestHeld(request_id="0", method="GET", path="/items", database="main")
+        assert lobby.told == [held]
+
+    lobby(story)
+
+
+def test_a_door_that_is_left_hears_nothing_more(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        undone: list[bool] = []
+        lobby.door.leaves_with(lambda: undone.append(True))
+
+        lobby.door.leave()
+        await lobby.lose()
+
+        assert undone == [True]
+        assert not lobby.door.shut
+
+    lobby(story)
+
+
+def test_a_change_after_the_loop_has_ended_is_nobodys_business(clock, run) -> None:
+    async def story() -> Lobby:
+        return Lobby(clock)
+
+    lobby = run(story())
+
+    away(lobby.database)
+
+    assert lobby.database.away
