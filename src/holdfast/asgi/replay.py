@@ -200,6 +200,9 @@ class Replay:
         request = exchange.request
         while not exchange.expired and self._unresolved(exchange, error):
             if not await self._may_go_again(exchange):
+                if exchange.ended:  # refused or dropped while it waited
+                    self._records.release(request)
+                    return
                 break
             error = await self._again(exchange)
         if exchange.expired:

@@ -237,8 +237,8 @@ class House:
         app: App,
         clock: JumpingClock,
         *,
-        door: DoorRules = DoorRules(),
-        rules: ReplayRules = ReplayRules(),
+        door: DoorRules | None = None,
+        rules: ReplayRules | None = None,
         timeout: float = 30.0,
         client_url: str | None = None,
         style: Any = "problem",
@@ -254,7 +254,7 @@ class House:
         self.registry = Registry()
         self.main = self.registry.adopt(("main",), "main", "db:5432", lambda: Pool(pool))
         self.main.clock = clock
-        self.door = Door(door, lambda *_: None, bus)
+        self.door = Door(door or DoorRules(), lambda *_: None, bus)
         speaker = Answers(Cors(app, client_url), style=style, production=production)
         self.deadlines = Deadlines(speaker.late)
         self.replay = Replay(
@@ -265,7 +265,7 @@ class House:
             self.deadlines,
             self.counted,
             self.counted,
-            rules,
+            rules or ReplayRules(),
             bus,
         )
 

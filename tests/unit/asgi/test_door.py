@@ -19,14 +19,14 @@ from holdfast.events import Bus, Event, RequestHeld
 class Lobby:
     """A door with one database, and the requests that come to it."""
 
-    def __init__(self, clock: JumpingClock, rules: Rules = Rules(), pool: int = 5) -> None:
+    def __init__(self, clock: JumpingClock, rules: Rules | None = None, pool: int = 5) -> None:
         self.clock = clock
         self.database = Database("main", "db:5432", Pool(pool), clock)
         self.reports: list[object] = []
         self.told: list[Event] = []
         bus = Bus()
         bus.subscribe(self.told.append)
-        self.door = Door(rules, lambda _, happening: self.reports.append(happening), bus)
+        self.door = Door(rules or Rules(), lambda _, happening: self.reports.append(happening), bus)
         self.door.open_for([self.database], asyncio.get_running_loop())
         self.went: list[str] = []
         self.clients: dict[str, Client] = {}
@@ -75,7 +75,7 @@ class Lobby:
 def lobby(clock: JumpingClock, run: Any) -> Any:
     """Runs a story in a lobby of its own."""
 
-    def go(story: Any, rules: Rules = Rules(), pool: int = 5) -> Any:
+    def go(story: Any, rules: Rules | None = None, pool: int = 5) -> Any:
         async def inside() -> Any:
             return await story(Lobby(clock, rules, pool))
 

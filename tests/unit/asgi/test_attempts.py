@@ -1,0 +1,616 @@
+"""Requests run once, again, or not at all: the truth table, row by row (REQ-4, REQ-6, TXN-4, property 17)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+from asgi_stage import Client, House, answers, away, back, ledger, loses, races, reads, turns
+
+from holdfast.asgi.door import Rules as DoorRules
+from holdfast.asgi.replay import Rules
+from holdfast.context import REQUEST, STRAYS
+from holdfast.events import (
+    CleanupFailed,
+    RequestAbandoned,
+    RequestHeld,
+    RequestRecovered,
+    RequestRefused,
+    RequestReplayed,
+)
+from holdfast.policy.replay import Commit
+
+KEY = (b"idempotency-key", b"k-1")
+
+
+class Failing:
+    """An application that loses its database in its first attempts, and lets the error out."""
+
+    def __init__(self, times: int = 1, *, sent: int = 1, commit: Commit = Commit.NONE) -> None:
+        self.times, self.sent, self.commit = times, sent, commit
+        self.runs = 0
+        self.house: House
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.runs += 1
+        await reads(receive)
+        if self.runs <= self.times:
+            error = loses(self.house.main, sent=self.sent)
+            ledger().settled = self.commit
+            raise error
+        await answers(send)
+
+
+def housed(app: Any, clock: Any, **about: Any) -> House:
+    app.house = house = House(app, clock, **about)
+    return house
+
+
+# ── the truth table ──────────────────────────────────────────────────────────────────────────────
+
+AGAIN = (200, None, 2)
+TABLE = [
+    # commit, safe method, keyed, statements sent, (status, code, runs)
+    (Commit.NONE, "GET", False, 1, AGAIN),
+    (Commit.NONE, "POST", True, 1, AGAIN),
+    (Commit.NONE, "POST", False, 0, AGAIN),
+    (Commit.NONE, "POST", False, 1, (503, "database_unavailable", 1)),
+    (Commit.ROLLED_BACK, "GET", False, 1, AGAIN),
+    (Commit.ROLLED_BACK, "PUT", True, 2, AGAIN),
+    (Commit.ROLLED_BACK, "DELETE", False, 1, (503, "database_unavailable", 1)),
+    (Commit.SENT, "GET", False, 1, (503, "commit_outcome_unknown", 1)),
+    (Commit.SENT, "POST", True, 1, (503, "commit_outcome_unknown", 1)),
+    (Commit.SENT, "POST", False, 1, (503, "commit_outcome_unknown", 1)),
+    (Commit.UNKNOWN, "GET", False, 1, (503, "commit_outcome_unknown", 1)),
+    (Commit.UNKNOWN, "PATCH", True, 1, (503, "commit_outcome_unknown", 1)),
+    (Commit.UNKNOWN, "POST", False, 1, (503, "commit_outcome_unknown", 1)),
+    (Commit.COMMITTED, "GET", False, 1, AGAIN),
+    (Commit.COMMITTED, "POST", True, 1, (503, "applied_but_interrupted", 1)),
+    (Commit.COMMITTED, "POST", False, 1, (503, "applied_but_interrupted", 1)),
+]
+
+
+@pytest.mark.parametrize(("commit", "method", "keyed", "sent", "expected"), TABLE)
+def test_the_truth_table(run, clock, commit, method, keyed, sent, expected) -> None:
+    app = Failing(sent=sent, commit=commit)
+    house = housed(app, clock)
+
+    client = run(house.ask(method, headers=[KEY] if keyed else [], client=Client(b"order")))
+
+    code = None if client.status == 200 else client.problem["code"]
+    assert (client.status, code, app.runs) == expected
+
+
+def test_a_commit_still_on_its_way_is_in_doubt(run, clock) -> None:
+    """Whatever ended it: a COMMIT that has been sent is never run again."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        ledger().pending = 1
+        raise loses(house.main)
+
+    house = House(app, clock)
+
+    client = run(house.ask("POST", headers=[KEY]))
+
+    assert (client.status, client.problem["code"]) == (503, "commit_outcome_unknown")
+
+
+def test_what_is_in_doubt_is_not_to_be_repeated_without_a_key(run, clock) -> None:
+    """REQ-6: Retry-After invites, so it is told only to those who can repeat safely."""
+    keyed = run(housed(Failing(commit=Commit.UNKNOWN), clock).ask("POST", headers=[KEY]))
+    bare = run(housed(Failing(commit=Commit.UNKNOWN), clock).ask("POST"))
+
+    assert "retry-after" in keyed.headers
+    assert "retry-after" not in bare.headers
+
+
+def test_statements_of_strangers_count_as_its_own(run, clock) -> None:
+    """A statement whose thread carried no context may have been this request's."""
+
+    class Stray(Failing):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            STRAYS.add()
+            await super().__call__(scope, receive, send)
+
+    app = Stray(sent=0)
+    client = run(housed(app, clock).ask("POST", headers=[KEY]))
+
+    assert (client.status, app.runs) == (503, 1)
+
+
+def test_a_body_that_was_too_long_to_keep_is_not_run_again(run, clock) -> None:
+    app = Failing()
+    client = run(housed(app, clock, rules=Rules(body_bytes=10)).ask("GET", client=Client(b"x" * 11)))
+
+    assert (client.status, app.runs) == (503, 1)
+
+
+def test_an_answer_that_has_begun_is_never_replayed(run, clock) -> None:
+    runs = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(1)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"row 1\n", "more_body": True})
+        raise loses(house.main)
+
+    house = House(app, clock)
+    client = Client()
+
+    with pytest.raises(ConnectionResetError):
+        run(house.ask("GET", client=client))
+    assert len(runs) == 1
+    assert (client.status, client.body) == (200, b"row 1\n")
+
+
+# ── what applications make of a lost connection ──────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 500, 503])
+def test_an_error_status_after_a_loss_is_dropped_and_the_request_run_again(run, clock, status) -> None:
+    """REQ-4: whatever the application made of its lost connection."""
+    runs = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            loses(house.main)
+            await answers(send, status, b"conflict?")
+        else:
+            await answers(send)
+
+    house = House(app, clock)
+    client = run(house.ask("GET"))
+
+    assert (client.status, client.body, len(runs)) == (200, b"fine", 2)
+    assert client.headers["x-app"] == "1"
+    assert client.headers["x-request-id"]
+
+
+def test_a_success_after_a_failure_passes(run, clock) -> None:
+    """REQ-4: the application coped."""
+    runs = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(1)
+        loses(house.main)
+        await answers(send, 200, b"from the cache")
+
+    client = run((house := House(app, clock)).ask("POST"))
+
+    assert (client.status, client.body, len(runs)) == (200, b"from the cache", 1)
+
+
+def test_an_application_without_an_answer_is_run_again(run, clock) -> None:
+    runs = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            loses(house.main)
+        else:
+            await answers(send)
+
+    house = House(app, clock)
+
+    assert run(house.ask("GET")).status == 200
+
+
+def test_its_own_answer_stands_when_it_lost_nothing(run, clock) -> None:
+    """PRM-5: its error envelopes stay its own."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answers(send, 409, b'{"mine": true}')
+
+    client = run(House(app, clock).ask("POST"))
+
+    assert (client.status, client.body) == (409, b'{"mine": true}')
+
+
+def test_a_race_that_cannot_be_run_again_keeps_the_applications_own_answer(run, clock) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        races()
+        await answers(send, 409, b"somebody was first")
+
+    client = run(House(app, clock).ask("POST"))
+
+    assert (client.status, client.body) == (409, b"somebody was first")
+
+
+def test_a_lost_race_backs_off_and_runs_again(run, clock) -> None:
+    """POL-2: full jitter, doubling; the database is there, so nobody waits for it."""
+    runs: list[float] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(clock.now)
+        if len(runs) < 3:
+            raise races()
+        await answers(send)
+
+    client = run(House(app, clock).ask("GET"))
+
+    assert (client.status, len(runs)) == (200, 3)
+    assert 0 <= runs[1] - runs[0] <= 0.1
+    assert 0 <= runs[2] - runs[1] <= 0.2
+
+
+def test_no_back_off_goes_past_the_deadline(run, clock) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise races()
+
+    house = House(app, clock, rules=Rules(base_delay=1e9))
+    client = Client()
+
+    with pytest.raises(RuntimeError):
+        run(house.ask("GET", client=client))
+    assert clock.now < 1030.0
+    assert client.status == 500
+
+
+def test_cleaning_up_after_a_complete_answer_may_fail(run, clock) -> None:
+    """The client has its answer; that a session could not be closed afterwards is told, and no error."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answers(send)
+        raise loses(house.main)
+
+    house = House(app, clock)
+    client = run(house.ask("POST"))
+
+    assert client.status == 200
+    assert len(house.of(CleanupFailed)) == 1
+
+
+# ── how often ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3, 5])
+def test_attempts_never_exceed_the_maximum(run, clock, attempts) -> None:
+    """Property 7."""
+    app = Failing(times=100)
+    house = housed(app, clock, rules=Rules(attempts=attempts))
+
+    client = run(house.ask("GET"))
+
+    assert app.runs == attempts
+    assert (client.status, client.problem["code"]) == (503, "database_unavailable")
+
+
+def test_a_refusal_before_anything_was_tried_is_no_attempt(run, clock) -> None:
+    """The hooks refuse at once while the database is away: that costs the request none of its attempts."""
+    runs = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        runs.append(1)
+        if len(runs) <= 5:
+            one = ledger()
+            error = loses(house.main, sent=0)
+            one.attempts = 0
+            raise error
+        await answers(send)
+
+    house = House(app, clock, rules=Rules(attempts=2))
+
+    assert run(house.ask("POST")).status == 200
+
+
+# ── attempts and each other ──────────────────────────────────────────────────────────────────────
+
+MOOD: ContextVar[str] = ContextVar("mood", default="calm")
+
+
+def test_attempts_do_not_see_each_others_contextvars(run, clock) -> None:
+    moods = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        moods.append(MOOD.get())
+        MOOD.set("upset")
+        if len(moods) < 3:
+            raise loses(house.main)
+        await answers(send)
+
+    house = House(app, clock)
+    run(house.ask("GET"))
+
+    assert moods == ["calm"] * 3
+
+
+def test_attempts_do_not_see_what_others_wrote_into_the_scope(run, clock) -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(("user" in scope, "cached" in scope.get("state", {})))
+        scope["user"] = "ann"
+        scope.setdefault("state", {})["cached"] = True
+        if len(seen) < 2:
+            raise loses(house.main)
+        await answers(send)
+
+    house = House(app, clock)
+    run(house.ask("GET"))
+
+    assert seen == [(False, False)] * 2
+
+
+def test_every_attempt_has_a_ledger_of_its_own(run, clock) -> None:
+    ledgers = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        ledgers.append(ledger())
+        if len(ledgers) < 2:
+            raise loses(house.main)
+        await answers(send)
+
+    house = House(app, clock)
+    run(house.ask("GET"))
+
+    assert ledgers[0] is not ledgers[1]
+    assert (ledgers[1].sent, ledgers[1].fault) == (0, None)
+
+
+def test_every_attempt_reads_the_whole_body(run, clock) -> None:
+    bodies = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bodies.append(await reads(receive))
+        if len(bodies) < 3:
+            raise loses(house.main)
+        await answers(send)
+
+    house = House(app, clock)
+    run(house.ask("PUT", headers=[KEY], client=Client(b"an ", b"order")))
+
+    assert bodies == [b"an order"] * 3
+
+
+# ── waiting ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Shop:
+    """An application that needs its database: fails while it is away, else answers."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.house: House
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.runs += 1
+        ledger().databases.add("main")
+        if self.house.main.away:
+            raise loses(self.house.main, sent=0)
+        await answers(send)
+
+
+def test_the_database_vanishes_underneath_and_the_request_waits_for_it(run, clock) -> None:
+    app = Shop()
+    house = housed(app, clock)
+
+    async def story() -> Client:
+        away(house.main)
+        asking = house.asks("POST")
+        await turns()
+        assert not asking.done()
+        await asyncio.sleep(4)
+        back(house.main)
+        return await asking
+
+    client = run(story())
+
+    assert (client.status, app.runs, clock.now) == (200, 2, 1004.0)
+    assert len(house.of(RequestHeld)) == 1
+    assert len(house.of(RequestReplayed)) == 1
+    (recovered,) = house.of(RequestRecovered)
+    assert (recovered.status, recovered.held_s) == (200, 4.0)
+
+
+def test_a_route_known_to_need_it_waits_before_it_enters(run, clock) -> None:
+    """REQ-3: learned from what its requests used."""
+    app = Shop()
+    house = housed(app, clock)
+
+    async def story() -> Client:
+        await house.ask("GET", "/items/1")
+        away(house.main)
+        await turns()
+        asking = house.asks("GET", "/items/2")
+        await asyncio.sleep(1)
+        assert app.runs == 1
+        back(house.main)
+        return await asking
+
+    assert run(story()).status == 200
+    assert app.runs == 2
+    assert house.of(RequestReplayed) == []
+
+
+def test_other_routes_pass_while_it_is_away(run, clock) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answers(send)
+
+    house = House(app, clock)
+
+    async def story() -> Client:
+        await house.ask("GET", "/about")
+        away(house.main)
+        await turns()
+        return await house.ask("GET", "/about")
+
+    assert run(story()).status == 200
+    assert clock.now == 1000.0
+
+
+def test_who_waits_too_long_is_told(run, clock) -> None:
+    """REQ-6: 503 with Retry-After, ERR-3's body, and nothing of ours in it."""
+    app = Shop()
+    house = housed(app, clock)
+
+    async def story() -> Client:
+        away(house.main)
+        return await house.ask("GET", "/items/7")
+
+    client = run(story())
+
+    assert clock.now == 1010.0
+    assert client.status == 503
+    assert client.headers["content-type"] == "application/problem+json"
+    retry_after = client.problem.pop("retryAfter")
+    assert client.headers["retry-after"] == str(retry_after)
+    assert 5 <= retry_after <= 6  # half as long as the outage so far
+    assert {key: client.problem[key] for key in ("code", "status", "instance", "category", "requestId")} == {
+        "code": "database_unavailable",
+        "status": 503,
+        "instance": "/items/7",
+        "category": "database_connection",
+        "requestId": client.headers["x-request-id"],
+    }
+    (refused,) = house.of(RequestRefused)
+    assert (refused.code, refused.held_s) == ("database_unavailable", 10.0)
+
+
+def test_who_waits_too_long_inside_is_refused_once_and_recovers_never(run, clock) -> None:
+    """PRM-3: one refusal, told as that; and what its attempt logged may be read now."""
+    house = housed(Shop(), clock)
+
+    async def story() -> Client:
+        away(house.main)
+        return await house.ask()
+
+    client = run(story())
+
+    assert [type(one) for one in house.told] == [RequestHeld, RequestRefused]
+    assert house.counted.answers == [("GET", 503)]
+    assert house.counted.released == [client.headers["x-request-id"]]
+    assert house.counted.forgotten == []
+
+
+def test_a_full_room_is_told_as_such(run, clock) -> None:
+    house = housed(Shop(), clock, door=DoorRules(max_waiting=0))
+
+    async def story() -> Client:
+        away(house.main)
+        return await house.ask()
+
+    client = run(story())
+
+    assert (client.status, client.problem["code"]) == (503, "waiting_room_full")
+    assert clock.now == 1000.0
+
+
+def test_after_a_long_outage_the_answer_comes_at_once(run, clock) -> None:
+    house = housed(Shop(), clock)
+
+    async def story() -> Client:
+        away(house.main, since=clock.now - 61)
+        return await house.ask()
+
+    client = run(story())
+
+    assert (client.status, clock.now) == (503, 1000.0)
+    assert client.headers["retry-after"] == "30"
+
+
+def test_who_waits_when_we_stop_is_told(run, clock) -> None:
+    house = housed(Shop(), clock)
+
+    async def story() -> Client:
+        away(house.main)
+        asking = house.asks()
+        await turns()
+        house.door.close()
+        return await asking
+
+    client = run(story())
+
+    assert (client.status, client.problem["code"]) == (503, "shutting_down")
+
+
+@pytest.mark.parametrize("entered", [False, True], ids=["before it entered", "from inside"])
+def test_a_client_that_leaves_is_dropped_and_nothing_is_run(run, clock, entered) -> None:
+    """REQ-3: nobody executes orders whose clients left long ago."""
+    app = Shop()
+    house = housed(app, clock)
+    client = Client()
+
+    async def story() -> None:
+        if not entered:
+            await house.ask()
+        away(house.main)
+        await turns()
+        runs = app.runs
+        asking = house.asks(client=client)
+        await turns()
+        client.leave()
+        await asking
+        back(house.main)
+        await turns()
+        assert app.runs == runs + entered
+
+    run(story())
+
+    assert client.sent == []
+    assert clock.now == 1000.0
+    assert [type(one) for one in house.told] == [RequestHeld, RequestAbandoned]
+
+
+def test_turns_are_given_back_however_it_ends(run, clock) -> None:
+    """A leaked turn would narrow the window for good."""
+    app = Shop()
+    house = housed(app, clock)
+
+    async def story() -> None:
+        for _ in range(20):
+            away(house.main)
+            await turns()
+            asking = [house.asks() for _ in range(10)]
+            await turns()
+            asking[0].cancel()
+            back(house.main)
+            await asyncio.gather(*asking, return_exceptions=True)
+        assert house.door._queues["main"].going == 0
+        assert house.door.waiting == 0
+
+    run(story())
+
+    assert house.replay.live == set()
+
+
+# ── records ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_a_replayed_attempt_logged_is_forgotten(run, clock) -> None:
+    """LOG-5: tracebacks of attempts that are replayed are not printed."""
+    app = Failing()
+    house = housed(app, clock)
+    client = run(house.ask("GET"))
+
+    assert house.counted.forgotten == [client.headers["x-request-id"]]
+
+
+def test_what_the_last_attempt_logged_is_told(run, clock) -> None:
+    app = Failing(times=100)
+    house = housed(app, clock)
+    client = run(house.ask("GET"))
+
+    assert house.counted.released == [client.headers["x-request-id"]]
+    assert house.counted.answers == [("GET", 503)]
+
+
+def test_the_request_is_in_context_in_every_attempt(run, clock) -> None:
+    """Property 15: one id through all of them."""
+    ids = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        request = REQUEST.get()
+        assert request is not None
+        ids.append((request.id, request.attempt))
+        if len(ids) < 3:
+            raise loses(house.main)
+        await answers(send)
+
+    house = House(app, clock)
+    client = run(house.ask(headers=[(b"x-request-id", b"trace-1")]))
+
+    assert ids == [("trace-1", 1), ("trace-1", 2), ("trace-1", 3)]
+    assert client.headers["x-request-id"] == "trace-1"
