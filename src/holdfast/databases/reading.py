@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
-_STRING = re.compile(r"'(?:[^']|'')*'")
+# Strings, quoted names and comments, from left to right: whichever opens first hides the others.
+_HIDDEN = re.compile(
+    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | `[\w$ -]*` | /\*.*?\*/ | --(?=\s|$)[^\n]*""",
+    re.DOTALL | re.VERBOSE,
+)
+# Hidden text that servers read in different ways: escapes, comments that MySQL runs, nested ones.
+_DOUBTFUL = re.compile(r"\\|/\*!|/\*.*/\*", re.DOTALL)
+# What is left in the open and may hide or follow: something never closed, a comment of MySQL's, a
+# dollar quote, a second statement.
+_UNSURE = re.compile(r"['`]|/\*|\*/|--|#(?![>-])|\$(?:[^\W\d]\w*)?\$|;\s*[^\s;]")
 _FIRST = re.compile(r"\s*\(*\s*([a-z]+)", re.IGNORECASE)
-_CALL = re.compile(r"([a-z_][a-z0-9_.$]*|\")\s*\(", re.IGNORECASE)
+_CALL = re.compile(r"((?:\.\s*|(?<![\w$]))[^\W\d][\w.$]*|[\"\]])\s*\(")
 _WRITES = re.compile(r"\b(insert|update|delete|merge|truncate|call|into|copy)\b", re.IGNORECASE)
+_RUNS = re.compile(r"\banaly[sz]e\b", re.IGNORECASE)
 
 _READING = frozenset({"select", "show", "explain", "values", "table", "with", "pragma"})
 _FRAMING = frozenset({"begin", "start", "set", "savepoint", "release", "rollback", "reset", "discard"})
@@ -35,13 +44,27 @@ def reads_only(statement: str) -> bool:
     """Whether *statement* certainly changes nothing.
 
     A query that calls a function not known here may change something, so it does not count as
-    reading; neither does a common table expression that contains a writing word.
+    reading; neither does one that contains a writing word outside strings and comments, nor text
+    that servers may read in different ways.
     """
-    text = _STRING.sub("''", _COMMENT.sub(" ", statement))
+    text = _HIDDEN.sub(_without, statement)
+    if _UNSURE.search(text) or _WRITES.search(text):
+        return False
     first = _FIRST.match(text)
     word = first.group(1).lower() if first else ""
-    if word in _FRAMING:
-        return True
-    if word not in _READING or _WRITES.search(text):
+    if word not in _READING and word not in _FRAMING:
+        return False
+    if (word == "explain" and _RUNS.search(text)) or (word == "pragma" and "=" in text):
         return False
     return all(name.lower() in _HARMLESS for name in _CALL.findall(text))
+
+
+def _without(hidden: re.Match[str]) -> str:
+    """What stands for a string, a quoted name or a comment; an open quote, if it is doubtful."""
+    token = hidden.group()
+    if _DOUBTFUL.search(token):
+        return "'"
+    return _STANDS_FOR.get(token[0], " ")
+
+
+_STANDS_FOR = {"'": " 0 ", '"': '""', "`": '""'}

@@ -1,0 +1,134 @@
+"""What counts as reading: only what certainly changes nothing, in doubt no (REQ-4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.databases.reading import reads_only
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1",
+        "select 1;",
+        "  \n SELECT orders.id FROM orders WHERE orders.id = $1::INTEGER",
+        "SELECT orders.id FROM orders WHERE orders.id = %(id_1)s::INTEGER LIMIT %(param_1)s",
+        "(SELECT 1) UNION ALL (SELECT 2)",
+        "SELECT count(*) AS count_1 FROM (SELECT 1) AS anon_1",
+        "SELECT lower(name), max(price) FROM items WHERE id IN (1, 2) GROUP BY name HAVING sum (x) > 3",
+        "SELECT 'insert into orders'",
+        "SELECT 'it''s -- /* fine'",
+        'SELECT "update", `delete` FROM "insert"',
+        "SELECT 1 -- delete from orders",
+        "/* insert */ SELECT 1 /* ; update x */",
+        "/* key='value' */ SELECT 1",
+        "SELECT data #>> '{a,b}', data #- '{a}' FROM things",
+        "WITH recent AS (SELECT * FROM orders) SELECT * FROM recent",
+        "SELECT pg_catalog.version()",
+        "VALUES (1, 2)",
+        "TABLE orders",
+        "SHOW statement_timeout",
+        "EXPLAIN SELECT 1",
+        "PRAGMA table_list",
+        "BEGIN",
+        "BEGIN TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "START TRANSACTION READ ONLY",
+        "SET LOCAL statement_timeout = '5s'",
+        "SAVEPOINT sa_savepoint_1",
+        "ROLLBACK TO SAVEPOINT sa_savepoint_1",
+        "RELEASE SAVEPOINT sa_savepoint_1",
+        "RESET ALL",
+    ],
+)
+def test_this_only_reads(statement: str) -> None:
+    assert reads_only(statement) is True
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "",
+        ";",
+        "-- nothing",
+        "INSERT INTO orders VALUES (1)",
+        "update orders set x = 1",
+        "DELETE FROM orders",
+        "MERGE INTO orders USING other ON true WHEN MATCHED THEN DO NOTHING",
+        "CREATE TABLE x (id int)",
+        "DROP TABLE x",
+        "TRUNCATE orders",
+        "CALL settle()",
+        "DO 'BEGIN END'",
+        "COMMIT",
+        "END",
+        "PREPARE TRANSACTION 'x'",
+        "COPY orders FROM STDIN",
+        "LOCK TABLE orders",
+        "SELECT 1 INTO x",
+        "SELECT * FROM orders FOR UPDATE",
+        "WITH x AS (INSERT INTO orders VALUES (1) RETURNING id) SELECT * FROM x",
+        "EXPLAIN ANALYZE INSERT INTO orders VALUES (1)",
+        "EXPLAIN (ANALYZE) EXECUTE prepared",
+        "PRAGMA user_version = 5",
+    ],
+)
+def test_this_may_change_something(statement: str) -> None:
+    assert reads_only(statement) is False
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT nextval('orders_id_seq')",
+        "SELECT place_order()",
+        "SELECT place_order ()",
+        "SELECT place_order/* here */()",
+        'SELECT "place_order"(1)',
+        "SELECT [place_order](1)",
+        "SELECT audit.count(1)",
+        "SELECT audit . count (1)",
+        'SELECT "audit".count(1)',
+        "SELECT éabs(1)",
+        "SET x = place_order()",
+        "SHOW place_order()",
+    ],
+)
+def test_a_function_that_is_not_known_may_do_anything(statement: str) -> None:
+    assert reads_only(statement) is False
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 1; DROP TABLE orders",
+        "BEGIN; INSERT INTO orders VALUES (1)",
+        "SET x = 1; COMMIT",
+        "SELECT ';' ; ; DELETE FROM orders",
+    ],
+)
+def test_what_begins_by_reading_may_go_on_otherwise(statement: str) -> None:
+    assert reads_only(statement) is False
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT '--', place_order()",
+        "SELECT '/*', place_order(), '*/'",
+        'SELECT "--", place_order()',
+        "SELECT '''--', place_order()",
+        r"SELECT E'\'', place_order(), ''",
+        "SELECT $$'$$, place_order(), $$'$$",
+        "SELECT $a$'$a$, place_order(), '",
+        "SELECT 1 /* /* */ ' */, place_order() --'",
+        "SELECT 1 /*! , place_order() */",
+        "SELECT 1 --' \n, place_order() --'",
+        "SELECT 1 # it's \n, place_order() -- '",
+        "SELECT 1 ` , place_order() `",
+        "SELECT 'never closed",
+        "SELECT 1 /* never closed",
+    ],
+)
+def test_nothing_hides_behind_a_quote_or_a_comment(statement: str) -> None:
+    assert reads_only(statement) is False
