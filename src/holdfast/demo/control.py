@@ -6,6 +6,7 @@ answers.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,6 +24,8 @@ from holdfast.demo.asking import HOST
 from holdfast.demo.watching import Watching
 from holdfast.drill.postgresql import ServerError
 from holdfast.runtime.server import Server, Speech
+
+_HANGS_UP_WITHIN = 0.3  # seconds
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -120,5 +123,8 @@ async def served(app: Starlette, sock: socket.socket) -> AsyncIterator[None]:
         yield
     finally:
         server.refuse()
+        server.hang_up()
+        if tasks := server.tasks():
+            await asyncio.wait(tasks, timeout=_HANGS_UP_WITHIN)
         server.drop()
         await server.end()

@@ -49,6 +49,9 @@ function listen() {
     $("switch").disabled = true;
     $("lamp").dataset.state = "unknown";
     $("database-state").textContent = "unknown";
+    $("headline").dataset.mood = "calm";
+    $("headline").textContent = "The shop is closed.";
+    $("aside").textContent = "";
     state = null;
   };
   events.addEventListener("state", (event) => follow(JSON.parse(event.data)));
@@ -181,7 +184,7 @@ async function place(event) {
   event.preventDefault();
   const item = $("item").selectedOptions[0];
   const reference = newKey();
-  const order = enter(item.textContent.split(" · ")[0]);
+  const order = enter(item.textContent);
   let text;
   try {
     const answer = await fetch("/api/orders", {
@@ -204,7 +207,7 @@ async function place(event) {
 async function fillItems() {
   const answer = await fetch("/api/items");
   if (!answer.ok) return;
-  const options = (await answer.json()).map((item) => new Option(`${item.name} · € ${(item.cents / 100).toFixed(2)}`, item.id));
+  const options = (await answer.json()).map((item) => new Option(item.name, item.id));
   $("item").replaceChildren(...options);
 }
 
@@ -223,7 +226,7 @@ function mix() {
   }
 }
 
-function place_in_lanes(moment, gap) {
+function placeInLanes(gap) {
   const free = []; // when each lane is free again
   let needed = 0;
   for (const one of requests.values()) {
@@ -248,17 +251,41 @@ function draw() {
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   const moment = now();
-  const span = width < 600 ? 15 : 30;
+  const span = width < 600 ? 12 : 20;
   const floor = height - 22;
   const x = (at) => width - 10 - ((moment - at) / span) * (width - 10);
   for (const [id, one] of requests) if (one.ended !== null && moment - one.ended > span + 2) requests.delete(id);
-  const needed = place_in_lanes(moment, (9 / width) * span);
-  const wanted = Math.max(12, needed + 1);
+  const needed = placeInLanes((10 / width) * span);
+  const wanted = Math.max(14, needed + 2);
   lanes += (wanted - lanes) * (still.matches || wanted > lanes * 2 ? 1 : 0.08);
   const step = (floor - 22) / lanes;
   drawTime(x, moment, span, floor, width);
   drawOutages(x, moment, floor, width);
-  for (const one of requests.values()) drawRequest(one, x, moment, floor - 8 - (one.lane + 0.5) * step + step / 2, step);
+  if (!requests.size) drawHint(width, floor);
+  const y = (one) => floor - 10 - one.lane * step;
+  for (const one of requests.values()) drawRequest(one, x, moment, y(one), step);
+  for (const one of requests.values()) if (one.kind === "mine") drawYou(x(one.ended ?? moment), y(one));
+}
+
+function drawHint(width, floor) {
+  pen.font = "15px system-ui, sans-serif";
+  pen.textAlign = "center";
+  pen.fillStyle = colours.soft;
+  const text = width < 600 ? "Let visitors come, or place an order." : "Nobody is here yet. Let visitors come, or place an order yourself.";
+  pen.fillText(text, width / 2, floor / 2);
+}
+
+function drawYou(x, y) {
+  pen.font = "600 12px system-ui, sans-serif";
+  pen.textAlign = "center";
+  const right = x > canvas.clientWidth - 50;
+  const middle = right ? x - 26 : x + 26;
+  pen.fillStyle = colours.ink;
+  pen.beginPath();
+  pen.roundRect(middle - 16, y - 9, 32, 18, 9);
+  pen.fill();
+  pen.fillStyle = colours.card;
+  pen.fillText("you", middle, y + 4);
 }
 
 function drawTime(x, moment, span, floor, width) {
@@ -302,8 +329,8 @@ function drawRequest(one, x, moment, y, step) {
   const lasted = end - one.sent;
   const good = one.status >= 200 && one.status < 300;
   const colour = one.ended === null ? colours.wait : good ? colours.good : colours.bad;
-  const thick = Math.max(1.2, Math.min(5, step * 0.62)) * (own ? 1.5 : 1);
-  const radius = Math.max(1.6, Math.min(one.kind === "read" ? 2.6 : 3.6, step * 0.6)) * (own ? 1.5 : 1);
+  const thick = Math.max(1.2, Math.min(5, step * 0.62)) * (own ? 1.6 : 1);
+  const radius = own ? 5 : Math.max(1.6, Math.min(one.kind === "read" ? 2.4 : 3.4, step * 0.6));
   if (one.ended === null && lasted < SLOW) return; // nearly all are answered before an eye sees them
   pen.strokeStyle = pen.fillStyle = colour;
   if (lasted >= SLOW) {
@@ -330,12 +357,8 @@ function drawRequest(one, x, moment, y, step) {
   pen.fill();
   if (!own) return;
   pen.strokeStyle = colours.ink;
-  pen.lineWidth = 1.5;
+  pen.lineWidth = 2;
   pen.stroke();
-  pen.font = "600 12px system-ui, sans-serif";
-  pen.fillStyle = colours.ink;
-  pen.textAlign = x(end) > canvas.clientWidth - 50 ? "right" : "left";
-  pen.fillText("you", x(end) + (pen.textAlign === "right" ? -11 : 10), y - 7);
 }
 
 // ── begin ─────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,6 @@
 """The demo's stage: PostgreSQL, the buttons' server and the shop, opened in order, closed in reverse.
 
-folder ▸ PostgreSQL ▸ control ▸ shop ▸ looking at it          Ctrl-C, SIGTERM or the shop's end: back
+PostgreSQL ▸ control ▸ shop ▸ looking at it. Ctrl-C, SIGTERM or the end of the shop turn it round.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -51,7 +50,6 @@ async def _show(port: int) -> int:
     for number in _STOPS:
         loop.add_signal_handler(number, told.set)  # again and again: ending is bounded anyway
     async with AsyncExitStack() as house:
-        folder = house.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-demo-"))
         server = await house.enter_async_context(_database())
         watching = Watching(server, port)
         token = secrets.token_urlsafe(18)
@@ -65,7 +63,7 @@ async def _show(port: int) -> int:
             "DEMO_CONTROL": f"http://{HOST}:{sock.getsockname()[1]}/?token={token}",
             **PATIENCE,
         }
-        process = await house.enter_async_context(shop(port, own, Path(folder)))
+        process = await house.enter_async_context(shop(port, own, _folder(server)))
         house.push_async_callback(watching.visitors.leave)
         if not await _first(told.wait(), process.wait(), answering(port)):
             return _status(told, process)
@@ -102,7 +100,23 @@ async def _database() -> AsyncIterator[PostgreSQL]:
     try:
         yield server
     finally:
-        await asyncio.to_thread(server.close)
+        await asyncio.to_thread(_end, server)
+
+
+def _end(server: PostgreSQL) -> None:
+    """End it and remove its folder; the postmaster buries its own children when it is told to stop."""
+    try:
+        server.stop("immediate")
+    finally:
+        server.close()
+
+
+def _folder(server: PostgreSQL) -> Path:
+    """Where the shop stands: within the server's own folder, which goes even if we are killed."""
+    assert server.folder is not None
+    folder = server.folder / "shop"
+    folder.mkdir()
+    return folder
 
 
 async def _first(*wanted: Awaitable[Any]) -> bool:

@@ -53,6 +53,7 @@ class Watching:
 
     async def run(self) -> None:
         """Look at the shop again and again, until cancelled."""
+        self.say(Line("plain", "The shop is open, and PostgreSQL accepts connections."))
         while True:
             self.bench.notice()
             with suppress(OSError, TimeoutError):  # the stage notices a shop that has ended
@@ -76,8 +77,8 @@ class Watching:
     async def events(self) -> AsyncIterator[bytes]:
         """Server-sent events, from the log so far until `close`."""
         page: asyncio.Queue[bytes | None] = asyncio.Queue(_UNREAD)
+        page.put_nowait(_event("state", self.state()))  # first: it tells the page what time it is here
         page.put_nowait(_event("log", list(self._lines)))
-        page.put_nowait(_event("state", self.state()))
         page.put_nowait(_event("visits", [_row(visit) for visit in self.visitors.waiting.values()]))
         self._pages.add(page)
         try:
