@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from holdfast.asgi.types import Message, Receive
 from holdfast.context import Request
@@ -18,7 +19,19 @@ _DISCONNECT = "http.disconnect"
 class Body:
     """Gives the application its body, as often as it is run."""
 
-    __slots__ = ("_ahead", "_bound", "_gone", "_kept", "_next", "_on_gone", "_receive", "_request", "_size")
+    __slots__ = (
+        "_ahead",
+        "_bound",
+        "_ended",
+        "_gone",
+        "_kept",
+        "_left",
+        "_next",
+        "_on_gone",
+        "_receive",
+        "_request",
+        "_size",
+    )
 
     def __init__(self, request: Request, receive: Receive, bound: int) -> None:
         self._request = request
@@ -27,7 +40,9 @@ class Body:
         self._kept: list[Message] = []
         self._next = 0  # of the kept messages, for the attempt under way
         self._size = 0
+        self._ended = False  # its last part has arrived
         self._gone = False
+        self._left: asyncio.Future[None] | None = None  # settled when the client is gone
         self._ahead: asyncio.Task[Message] | None = None
         self._on_gone: Callable[[], None] | None = None
 
@@ -44,7 +59,9 @@ class Body:
             if self._gone:
                 return {"type": _DISCONNECT}
             ahead = self._ahead
-            if ahead is None:
+            if self._ended:
+                await self._until_gone()
+            elif ahead is None:
                 self._keep(await self._receive())
             else:
                 await asyncio.wait([ahead])
@@ -76,10 +93,24 @@ class Body:
         if self._ahead is not None:
             self._ahead.cancel()
 
+    async def _until_gone(self) -> None:
+        """Nothing comes after the last part but that the client leaves, or that we hang up."""
+        if self._left is None:
+            self._left = asyncio.get_running_loop().create_future()
+        ahead = self._read_ahead() if self._ahead is None else self._ahead
+        either: list[asyncio.Future[Any]] = [ahead, self._left]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if ahead.done():
+            self._arrived(ahead)
+
     def _look_ahead(self) -> None:
         if self._ahead is None and self._size <= self._bound:
-            self._ahead = asyncio.ensure_future(self._receive())
-            self._ahead.add_done_callback(self._arrived)
+            self._read_ahead()
+
+    def _read_ahead(self) -> asyncio.Task[Message]:
+        self._ahead = ahead = asyncio.ensure_future(self._receive())
+        ahead.add_done_callback(self._arrived)
+        return ahead
 
     def _arrived(self, task: asyncio.Task[Message]) -> None:
         """A message read ahead is there; called once by whoever comes first."""
@@ -99,6 +130,7 @@ class Body:
         if message["type"] == _DISCONNECT:
             self._leave()
             return
+        self._ended = not message.get("more_body", False)
         self._size += len(message.get("body", b""))
         if self._size > self._bound and self._request.body_whole:
             self._request.body_whole = False
@@ -108,6 +140,8 @@ class Body:
 
     def _leave(self) -> None:
         self._gone = True
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
         if self._on_gone is not None:
             self._request.abandoned = True
             self._on_gone()

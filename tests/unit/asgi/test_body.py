@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from asgi_stage import Client, reads, turns
 
 from holdfast.asgi.body import Body
@@ -147,6 +149,35 @@ async def test_hanging_up_tells_a_reader_that_its_client_is_gone() -> None:
     body.hang_up()
 
     assert await body.receive() == GONE
+
+
+async def test_hanging_up_wakes_a_reader_that_already_waits_for_its_client_to_leave() -> None:
+    """SHD-1: as Starlette's streams do."""
+    client = Client(b"whole")
+    _, body = made(client)
+    await reads(body.receive)
+    listening = asyncio.ensure_future(body.receive())
+    await turns()
+    assert not listening.done()
+
+    body.hang_up()
+
+    assert await listening == GONE
+    body.close()
+
+
+async def test_a_listener_that_gives_up_loses_nothing() -> None:
+    client = Client(b"whole")
+    _, body = made(client)
+    await reads(body.receive)
+    listening = asyncio.ensure_future(body.receive())
+    await turns()
+    listening.cancel()
+    await turns()
+    client.leave()
+
+    assert await body.receive() == GONE
+    assert client.reads == 2
 
 
 async def test_closing_ends_a_read_under_way() -> None:
