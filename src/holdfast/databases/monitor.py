@@ -199,5 +199,6 @@ def probe_delay(attempt: int, away_for: float, patience: float, *, silent: bool,
     """
     least = 0.25 if silent else 0.05
     over = max(0.0, away_for - patience)
-    delay = least if over == 0.0 else min(1.0, least * 2.0 ** min(attempt, over))
+    doublings = min(attempt, over, 5.0)  # more would say nothing, and overflow after a thousand
+    delay = least if over == 0.0 else min(1.0, least * 2.0**doublings)
     return delay * (0.8 + 0.4 * dice)
