@@ -20,7 +20,9 @@ from typing import Self
 import aiohttp
 
 PROBLEM = "application/problem+json"
-IN_DOUBT = (503, "commit_outcome_unknown")  # what a client is told whose COMMIT cannot be judged
+# What a client is told whose connection was lost at COMMIT, or between COMMIT and the answer.
+IN_DOUBT = (503, "commit_outcome_unknown")
+INTERRUPTED = (503, "applied_but_interrupted")
 
 
 @dataclass(slots=True)

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import aiohttp
 import pytest
-from load import IN_DOUBT, PROBLEM, Record, Shape
 from running import ASYNCPG, EVERY_SHOP, LITESTAR, PSYCOPG, SYNC, Shop, running
 from scene import Scene, scene
 
 from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.toxics import Latency
+from load import IN_DOUBT, INTERRUPTED, PROBLEM, Record, Shape
 
 MAX_WAIT = 10.0  # HOLDFAST_MAX_WAIT_MS
 MARGIN = 2.0  # what a busy machine may add
@@ -59,10 +59,12 @@ async def test_a_restart_fails_no_request(shop: Shop, absent: float) -> None:
 
     reads = [one for one in stage.records if one.method == "GET"]
     orders = [one for one in stage.records if one.method == "POST"]
-    in_doubt = [one for one in orders if (one.status, one.code) == IN_DOUBT]
+    in_doubt = [one for one in orders if (one.status, one.code) in (IN_DOUBT, INTERRUPTED)]
     assert wrong(reads) == [], stage.told()
     assert wrong([one for one in orders if one not in in_doubt]) == [], stage.told()
     assert len(in_doubt) <= MOST_IN_DOUBT, stage.told()
+    interrupted = {one.reference for one in in_doubt if one.code == INTERRUPTED[1]}
+    assert interrupted <= set(stage.rows), "told that it was saved, and it is not there"
     assert_orders_are_right(stage)
     first = min(one.done_at for one in stage.records if one.ok and one.done_at > stage.ended_at)
     assert first - stage.ended_at < 1.0, stage.told()
