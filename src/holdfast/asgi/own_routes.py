@@ -33,6 +33,11 @@ def _unwrapped(app: Any) -> Iterator[Any]:
 
 def _paths(routes: Any, prefix: str, depth: int) -> Iterator[str]:
     for route in routes:
+        included = getattr(getattr(route, "original_router", None), "routes", None)
+        if isinstance(included, list | tuple) and depth < _DEEPEST:  # FastAPI keeps routers whole
+            given = getattr(getattr(route, "include_context", None), "prefix", "")
+            yield from _paths(included, prefix + given, depth + 1)
+            continue
         path = getattr(route, "path", None)
         if not isinstance(path, str):
             continue

@@ -1,0 +1,149 @@
+"""Our startup and shutdown round the application's, told by message and never by exception (BOOT-4)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from holdfast.asgi.lifespan import Steps, run
+
+STARTUP, SHUTDOWN = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
+COMPLETE = {"type": "lifespan.startup.complete"}
+STOPPED = {"type": "lifespan.shutdown.complete"}
+
+
+class Server:
+    """A server's side: gives startup and then shutdown, notes what it is told and what is ours."""
+
+    def __init__(self, begin: Exception | None = None) -> None:
+        self.log: list[Any] = []
+        self._refusal = begin
+        self._inbox = [STARTUP, SHUTDOWN]
+
+    async def receive(self) -> Any:
+        return self._inbox.pop(0)
+
+    async def send(self, message: Any) -> None:
+        self.log.append(message)
+
+    async def begin(self) -> None:
+        self.log.append("begin")
+        if self._refusal is not None:
+            raise self._refusal
+
+    def began(self) -> None:
+        self.log.append("began")
+
+    async def drain(self) -> None:
+        self.log.append("drain")
+
+    async def end(self) -> None:
+        self.log.append("end")
+
+    async def serve(self, app: Any, state: dict[str, Any] | None = None) -> list[Any]:
+        steps = Steps(self.begin, self.began, self.drain, self.end)
+        scope = {"type": "lifespan", "state": {} if state is None else state}
+        await asyncio.wait_for(run(app, steps, scope, self.receive, self.send), 2)
+        return self.log
+
+
+def told(log: list[Any]) -> list[str]:
+    return [one if isinstance(one, str) else one["type"] for one in log]
+
+
+async def test_ours_stand_round_the_applications() -> None:
+    server = Server()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert await receive() == STARTUP
+        server.log.append("app starts")
+        scope["state"]["pool"] = 1
+        await send(COMPLETE)
+        assert await receive() == SHUTDOWN
+        server.log.append("app stops")
+        await send(STOPPED)
+
+    state: dict[str, Any] = {}
+    log = await server.serve(app, state)
+
+    assert log == ["begin", "app starts", "began", COMPLETE, "drain", "app stops", "end", STOPPED]
+    assert state == {"pool": 1}
+
+
+async def test_a_start_of_ours_that_fails_is_told_and_the_application_never_runs() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("not to be run")
+
+    log = await Server(begin=RuntimeError("no database")).serve(app)
+
+    assert log == ["begin", {"type": "lifespan.startup.failed", "message": "no database"}, "end"]
+
+
+async def test_an_application_without_lifespan_that_raises_is_served() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+
+    log = await Server().serve(app)
+
+    assert log == ["begin", "began", COMPLETE, "drain", "end", STOPPED]
+
+
+async def test_an_application_without_lifespan_that_returns_is_served() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        return
+
+    assert await Server().serve(app) == ["begin", "began", COMPLETE, "drain", "end", STOPPED]
+
+
+async def test_an_application_that_raises_after_it_asked_has_failed() -> None:
+    """Servers take an exception for "unsupported" and would serve regardless."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise KeyError("SECRET")
+
+    log = await Server().serve(app)
+
+    assert told(log) == ["begin", "end", "lifespan.startup.failed"]
+    assert log[-1]["message"] == "KeyError: 'SECRET'"
+
+
+async def test_its_own_failure_is_passed_on() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "mine"})
+
+    log = await Server().serve(app)
+
+    assert log == ["begin", "end", {"type": "lifespan.startup.failed", "message": "mine"}]
+
+
+async def test_a_failure_that_it_tells_and_raises_is_told_once() -> None:
+    """As Starlette does."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "mine"})
+        raise RuntimeError("mine")
+
+    assert told(await Server().serve(app)) == ["begin", "end", "lifespan.startup.failed"]
+
+
+async def test_a_shutdown_that_raises_is_told_and_ours_still_runs() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(COMPLETE)
+        await receive()
+        raise OSError("disk full")
+
+    log = await Server().serve(app)
+
+    assert told(log) == [
+        "begin",
+        "began",
+        "lifespan.startup.complete",
+        "drain",
+        "end",
+        "lifespan.shutdown.failed",
+    ]
+    assert log[-1]["message"] == "OSError: disk full"
