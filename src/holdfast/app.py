@@ -29,10 +29,14 @@ from holdfast.runtime.reach import Patience, reach
 from holdfast.settings.declared import declaration, missing
 from holdfast.settings.report import Misconfigured
 from holdfast.settings.settings import Settings
+from holdfast.telemetry.events import EventLog
 from holdfast.telemetry.gates import install as install_gates
 from holdfast.telemetry.gates import uninstall as uninstall_gates
 from holdfast.telemetry.incidents import Incidents
+from holdfast.telemetry.loggers import write_to_standard_library
 from holdfast.telemetry.metrics import Metrics
+
+SWEEP_EVERY_S = 10.0
 
 
 class Holdfast:
@@ -107,7 +111,15 @@ class Holdfast:
             self._undo += [BUS.subscribe(self.metrics.follow), BUS.subscribe(self.incidents.follow)]
             install_gates(self.incidents)
             self._undo.append(lambda: uninstall_gates(self.incidents))
+            if not self.started_by_hand:  # the application's own logging is all there is
+                self._undo.append(BUS.subscribe(EventLog(write_to_standard_library, self.incidents)))
             self._gauges()
+
+    def sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let counted log records report themselves now and then, as long as *loop* runs."""
+        if self._undo:
+            self.incidents.sweep()
+            loop.call_later(SWEEP_EVERY_S, self.sweep, loop)
 
     def close(self) -> None:
         """Let go of the process: no watch, no subscribers."""
@@ -170,6 +182,7 @@ class Holdfast:
         health = Health(
             self.registry, door, self.vital, self.metrics.render, detailed=not settings.production
         )
+        self.sweep(loop)
         return Stage(loop, door, answers, replay, health)
 
     async def _lifespan(self, front: Front, scope: Scope, receive: Receive, send: Send) -> None:

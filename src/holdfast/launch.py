@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -71,6 +72,9 @@ def _run(options: Options, settings: Settings, told: logs.Logs) -> int:
     hold.started_by_hand = True
     unsubscribe = BUS.subscribe(EventLog(told.write, hold.incidents))
     told.gate = line_gate(hold.incidents)
+    hold.metrics.counter(
+        "holdfast_log_lines_dropped", "Log lines dropped, the queue was full", lambda: told.dropped
+    )
     hold.listen()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -163,6 +167,8 @@ class _Launch:
                 self._front.stage()
             await self._listen()
         hold.vital.started, hold.vital.phase = True, "ready"
+        gc.collect()
+        gc.freeze()  # what startup made lives as long as the process: no collection need look at it
         for warning in notify_ready(os.environ):
             self._told.write("warning", warning)
         self._told.write("info", f"ready: http://{_shown(settings.host)}:{settings.port}")

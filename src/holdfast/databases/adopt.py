@@ -59,8 +59,8 @@ class Registry:
                 database = Database(self._free(name), target, driver)
                 self._by_place[place] = database
             else:
-                database.drivers = [one for one in database.drivers if not one.provisional]
-                database.drivers.append(driver)
+                # one store: the watch reads the first at any moment
+                database.drivers = [*(one for one in database.drivers if not one.provisional), driver]
         if self.watch is not None:
             self.watch.add(database)
         for listener in self._listeners if new else ():

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Protocol
 
@@ -202,9 +204,15 @@ class Database:
     def watched_by(self, tell: Callable[[Database, Happening], None] | None) -> None:
         """From now on reports go to *tell*; None: nobody watches, nothing is ever away."""
         self._tell = tell
+        if tell is None and not self.settled:
+            self.doubted = False
+            self.become(Connected(self.state.round + 1, self.clock.monotonic()))
 
     def become(self, state: State) -> None:
-        """Take on *state* and tell everyone whom it concerns. Only the watch calls this."""
+        """Take on *state* and tell everyone whom it concerns. Only the watch calls this.
+
+        A listener that raises is reported to the last resort: it must not end the probing.
+        """
         with self._lock:
             self.state = state
             self.away = isinstance(state, Disconnected)
@@ -214,7 +222,10 @@ class Database:
         for wake in woken:
             wake()
         for listener in self._listeners:
-            listener(self)
+            try:
+                listener(self)
+            except Exception:  # noqa: BLE001 - a broken listener must not break what it listens to
+                traceback.print_exc(file=sys.__stderr__)
 
 
 def _settle(woken: asyncio.Future[None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -30,13 +31,15 @@ def untune(params: dict[str, Any]) -> dict[str, Any]:
 
 def aborter(connection: Any) -> Callable[[], None]:
     """A function that ends *connection* at once, from any thread; whoever waits gets an error."""
-    return shutting_down(connection.fileno)
+    return shutting_down(fileno(connection))
 
 
 def fileno(connection: Any) -> Callable[[], int]:
     """A function that tells the socket's descriptor, -1 once it is closed."""
 
     def tell() -> int:
-        return -1 if connection.closed else int(connection.fileno())
+        with contextlib.suppress(Exception):  # whatever psycopg raises: another thread has closed it
+            return int(connection.fileno())
+        return -1
 
     return tell

@@ -18,6 +18,7 @@ _UNSURE = re.compile(r"['`]|/\*|\*/|--|#(?![>-])|\$(?:[^\W\d]\w*)?\$|;\s*[^\s;]"
 _FIRST = re.compile(r"\s*\(*\s*([a-z]+)", re.IGNORECASE)
 _CALL = re.compile(r"((?:\.\s*|(?<![\w$]))[^\W\d][\w.$]*|[\"\]])\s*\(")
 _WRITES = re.compile(r"\b(insert|update|delete|merge|truncate|call|into|copy)\b", re.IGNORECASE)
+_COMMITS = re.compile(r"(?:^|;)\s*(?:commit|end)\b", re.IGNORECASE)
 _RUNS = re.compile(r"\banaly[sz]e\b", re.IGNORECASE)
 
 _READING = frozenset({"select", "show", "explain", "values", "table", "with", "pragma"})
@@ -57,6 +58,12 @@ def reads_only(statement: str) -> bool:
     if (word == "explain" and _RUNS.search(text)) or (word == "pragma" and "=" in text):
         return False
     return all(name.lower() in _HARMLESS for name in _CALL.findall(text))
+
+
+@lru_cache(maxsize=256)
+def commits(statement: str) -> bool:
+    """Whether *statement*, one that does not only read, ends its transaction by itself."""
+    return _COMMITS.search(_HIDDEN.sub(_without, statement)) is not None
 
 
 def _without(hidden: re.Match[str]) -> str:

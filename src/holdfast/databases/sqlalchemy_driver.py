@@ -85,9 +85,12 @@ class EngineSession:
     async def ping(self) -> None:
         """One round trip; raises what the driver raises."""
         if self._dialect.is_async:
-            await greenlet_spawn(self._dialect.do_ping, self._connection)
+            alive = await greenlet_spawn(self._dialect.do_ping, self._connection)
         else:
-            await in_thread(lambda: self._dialect.do_ping(self._connection))
+            alive = await in_thread(lambda: self._dialect.do_ping(self._connection))
+        if not alive:  # SQLAlchemy before 2.1 says so instead of raising
+            message = "the connection is dead"
+            raise ConnectionResetError(message)
 
     async def close(self) -> None:
         """End it, without waiting for the other side."""

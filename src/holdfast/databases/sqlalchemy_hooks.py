@@ -7,21 +7,22 @@ Called in whatever thread or greenlet uses the engine. The success path of a que
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import event, exc
-from sqlalchemy.util import await_only
+from sqlalchemy import Connection, event, exc
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from holdfast.context import REQUEST, STRAYS, Request
 from holdfast.databases import asyncpg, psycopg
 from holdfast.databases.adopt import REGISTRY
 from holdfast.databases.database import Database
 from holdfast.databases.link import Link
-from holdfast.databases.reading import reads_only
+from holdfast.databases.reading import commits, reads_only
 from holdfast.databases.sqlalchemy_driver import PROBING, EngineDriver
 from holdfast.databases.wire import keep_alive
 from holdfast.events import BUS, CommitInDoubt
@@ -31,6 +32,7 @@ from holdfast.faults.redact import redact_text
 from holdfast.policy.replay import Commit
 
 PING_AFTER_S = 1.0
+_UNDOING: set[asyncio.Task[None]] = set()
 _LIBRARIES: dict[str, Any] = {"asyncpg": asyncpg, "psycopg": psycopg}
 
 AWAY = Fault(
@@ -132,7 +134,7 @@ class Hooks:
             link.ledger = None if request is None else request.ledger
             if link.ledger is not None:
                 link.ledger.open_writes += 1
-        if not self._autocommits(link):
+        if not (self._autocommits(link) or commits(statement)):
             return False
         self._committing_now(link)
         return True
@@ -351,7 +353,7 @@ class Hooks:
         """Wait for a connection of an exhausted pool in a task beside, so that the watch can end
         the wait when the connections that it hopes for fall silent."""
         try:
-            return await_only(_opened(self.database, original))
+            return await_only(_opened(self.database, original, lambda fairy: fairy.close()))
         except ConnectionAbortedError as error:
             raise self._away(REQUEST.get()) from error
 
@@ -376,12 +378,15 @@ class Hooks:
         link.pinging = True
         link.began = monotonic()
         try:
-            self._dialect.do_ping(connection)
+            alive = self._dialect.do_ping(connection)
         except Exception as error:
             link.abort()
             raise exc.DisconnectionError from error
         finally:
             link.began, link.pinging = 0.0, False
+        if not alive:  # SQLAlchemy before 2.1 says so instead of raising
+            link.abort()
+            raise exc.DisconnectionError
         self.database.heard_at = monotonic()
 
     def _checked_in(self, connection: Any, *_: Any) -> None:
@@ -421,6 +426,8 @@ class Hooks:
             self.database.broken(said(error))
 
     def _link(self, connection: Any) -> Link | None:
+        if isinstance(connection, Connection):  # for two phases SQLAlchemy hands over its own
+            connection = connection.connection
         return self.database.links.get(id(getattr(connection, "dbapi_connection", connection)))
 
 
@@ -458,26 +465,32 @@ def _nothing() -> None:
     """A file has no socket to end."""
 
 
-def _open_in_task(database: Database, open_: Callable[[], Any], _dialect: Any) -> Any:
-    return await_only(_opened(database, open_))
+def _open_in_task(database: Database, open_: Callable[[], Any], dialect: Any) -> Any:
+    return await_only(_opened(database, open_, dialect.do_terminate))
 
 
-async def _opened(database: Database, open_: Callable[[], Any]) -> Any:
-    from sqlalchemy.util import greenlet_spawn
-
+async def _opened(database: Database, open_: Callable[[], Any], undo: Callable[[Any], None]) -> Any:
+    """What *open_* returns, in a task beside; undone when a cancellation comes between."""
     loop = asyncio.get_running_loop()
-    task = loop.create_task(greenlet_spawn(open_))
+    got: list[Any] = []
+
+    async def opening() -> None:
+        got.append(await greenlet_spawn(open_))
+
+    task = loop.create_task(opening())
     ended = False
 
     def end() -> None:
         nonlocal ended
         ended = True
-        loop.call_soon_threadsafe(task.cancel)
+        with contextlib.suppress(RuntimeError):  # its loop has ended, and so has whoever waited
+            loop.call_soon_threadsafe(task.cancel)
 
     key = id(task)
     database.connecting[key] = (monotonic(), end)
     try:
-        return await task
+        await task
+        return got.pop()
     except asyncio.CancelledError:
         if ended and task.cancelled():
             msg = f"database {database.name!r} fell silent while a connection was being opened"
@@ -485,6 +498,10 @@ async def _opened(database: Database, open_: Callable[[], Any]) -> Any:
         raise
     finally:
         database.connecting.pop(key, None)
+        for late in got:  # cancelled in the very moment it was there: nobody else knows of it
+            undoing = loop.create_task(greenlet_spawn(undo, late))
+            _UNDOING.add(undoing)
+            undoing.add_done_callback(_UNDOING.discard)
 
 
 def _open_in_thread(database: Database, open_: Callable[[], Any], dialect: Any) -> Any:

@@ -81,7 +81,7 @@ class Watch:
         self.clock = clock
         self.waiting = waiting
         self._dice = dice or random.Random()
-        self._posts: dict[str, Post] = {}
+        self._posts: dict[Database, Post] = {}  # a database may be renamed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._pid = 0
@@ -111,9 +111,9 @@ class Watch:
 
     def add(self, database: Database) -> None:
         """Watch *database* too."""
-        if database.name not in self._posts:
-            self._posts[database.name] = Post(database)
-            database.watched_by(self.report)
+        if database not in self._posts:
+            self._posts[database] = Post(database)
+        database.watched_by(self.report)
 
     def ask(self, question: Coroutine[Any, Any, Any]) -> Future[Any]:
         """Run *question* on the watch's loop."""
@@ -125,12 +125,12 @@ class Watch:
 
     async def connect(self, database: Database, timeout: float) -> None:
         """Log in once, within *timeout* seconds; raises what the driver raises. On the watch's loop."""
-        post = self._posts[database.name]
+        post = self._posts[database]
         await post.keep(await self._open(database, timeout))
 
     async def beat(self, database: Database) -> None:
         """Ask for a sign of life now, on a connection of our own. On the watch's loop."""
-        post = self._posts[database.name]
+        post = self._posts[database]
         if isinstance(database.state, Disconnected):
             return
         sent_in = database.state.round
@@ -168,16 +168,21 @@ class Watch:
         if self._main is not None:
             self._main.cancel()
 
-    def _call(self, function: Callable[..., None], *args: object) -> None:
+    def _call(self, function: Callable[..., None], *args: object) -> bool:
         loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # it closed between the look and the call
-                # an empty context: what the watch does belongs to no request
-                loop.call_soon_threadsafe(function, *args, context=Context())
+        if loop is None:
+            return False
+        try:
+            # an empty context: what the watch does belongs to no request
+            loop.call_soon_threadsafe(function, *args, context=Context())
+        except RuntimeError:  # it closed between the look and the call
+            return False
+        return True
 
     def report(self, database: Database, happening: Happening) -> None:
         """Something happened to *database*. From any thread."""
-        self._call(self._happen, database, happening)
+        if not self._call(self._happen, database, happening):
+            database.doubted = False  # nobody is there to judge it
 
     _main: asyncio.Task[None] | None = None
 
@@ -189,6 +194,8 @@ class Watch:
         state = database.state
         if isinstance(state, Suspect) and database.heard_at > state.since:
             self._happen(database, Heard())
+        elif isinstance(state, Suspect | Disconnected) and not post.asks(state):
+            self._do(database, Effect.PROBE)  # taken over from a watch that has ended
         elif not isinstance(state, Suspect | Disconnected) and quiet(database, now, rules.suspect_after):
             self._happen(database, Quiet())
         for link in list(database.links.values()):
@@ -223,7 +230,7 @@ class Watch:
             self._do(database, effect)
 
     def _do(self, database: Database, effect: Effect) -> None:
-        post = self._posts[database.name]
+        post = self._posts[database]
         match effect:
             case Effect.KNOCK:
                 post.probing(self._ask_once(database, database.state.round, log_in=False))
@@ -266,7 +273,7 @@ class Watch:
         try:
             await asyncio.wait_for(database.driver.knock(), self.rules.silence)
             if log_in:
-                post = self._posts[database.name]
+                post = self._posts[database]
                 await post.keep(await self._open(database, self.rules.connect_timeout))
         except Exception as error:  # noqa: BLE001 - whatever a driver raises means: no answer
             if database.heard_at > began and not log_in:
@@ -398,6 +405,11 @@ class Post:
         before, self.session = self.session, session
         if before is not None:
             await before.close()
+
+    def asks(self, state: State) -> bool:
+        """Whether somebody is out to learn how *state*, a doubt, will end."""
+        task = self._reconnect if isinstance(state, Disconnected) else self._asking
+        return task is not None and not task.done()
 
     def probing(self, question: Coroutine[Any, Any, None]) -> None:
         """A new question takes the place of one that is still open."""

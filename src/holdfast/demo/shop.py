@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import ForeignKey, func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-PAGE = Path(__file__).parent
+PAGE = Path(__file__).parent / "page"
 ITEMS = {"Anchor": 4900, "Brass lantern": 3250, "Coil of rope": 1200, "Compass": 2800, "Oilskin coat": 8900}
 
 engine = create_async_engine(os.environ["DATABASE_URL"])
@@ -102,11 +103,4 @@ def page() -> str:
     return html.replace("{{control}}", os.environ.get("DEMO_CONTROL", ""))
 
 
-@app.get("/page.css", include_in_schema=False)
-def style() -> FileResponse:
-    return FileResponse(PAGE / "page.css", headers={"cache-control": "no-cache"})
-
-
-@app.get("/page.js", include_in_schema=False)
-def script() -> FileResponse:
-    return FileResponse(PAGE / "page.js", media_type="text/javascript", headers={"cache-control": "no-cache"})
+app.mount("/page", StaticFiles(directory=PAGE))
