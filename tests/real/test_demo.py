@@ -284,7 +284,8 @@ def test_a_rate_that_cannot_be_chosen_is_refused(lasting: Demo) -> None:
 
 
 def test_the_page_needs_nothing_from_elsewhere(lasting: Demo) -> None:
-    parts = [_get(lasting.url + path).decode() for path in ("/", "/page.css", "/page.js")]
+    paths = ("/", "/page/page.css", "/page/page.js", "/page/strip.js")
+    parts = [_get(lasting.url + path).decode() for path in paths]
 
     addresses = {address for part in parts for address in re.findall(r"(?:https?:)?//[\w.]+\w", part)}
 
