@@ -21,6 +21,7 @@ FIGURES = (
     "queries",
     "enrichment",
     "log_events",
+    "added",
     "requests",
     "memory",
     "refusal",

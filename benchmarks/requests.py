@@ -18,8 +18,8 @@ from benchmarks.statistic import median, quartiles
 from holdfast.drill.servers import real_server
 
 PATH = "/items/7"
-SLICE_S = 2
-ROUNDS = {"asyncpg": 12, "psycopg": 6, "sync psycopg": 6}
+SLICE_S = 1
+ROUNDS = {"asyncpg": 30, "psycopg": 14, "sync psycopg": 14}
 _SHOPS = {
     "asyncpg": ("async_shop:app", "asyncpg"),
     "psycopg": ("async_shop:app", "psycopg"),
@@ -38,7 +38,7 @@ def run(quick: bool = False) -> list[Row]:
         fill(server)
         for name, rounds in ROUNDS.items():
             target, driver = _SHOPS[name]
-            rows += _compare(name, target, server.url(driver), 2 if quick else rounds)
+            rows += _compare(name, target, server.url(driver), 3 if quick else rounds)
     return rows
 
 
