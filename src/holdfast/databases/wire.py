@@ -20,7 +20,7 @@ _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 def keep_alive(fd: int) -> None:
     """Let the kernel notice a peer that is gone: keepalive and TCP_USER_TIMEOUT on *fd*."""
-    with contextlib.suppress(OSError), _borrowed(fd) as sock:
+    with contextlib.suppress(OSError, ValueError), _borrowed(fd) as sock:
         if sock.family not in (socket.AF_INET, socket.AF_INET6):
             return
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -41,7 +41,7 @@ def shutting_down(fileno: Callable[[], int]) -> Callable[[], None]:
     The descriptor may have been closed and given to somebody else meanwhile, so the peer and our
     own port are compared with those of now before anything is done.
     """
-    with contextlib.suppress(OSError), _borrowed(fileno()) as sock:
+    with contextlib.suppress(OSError, ValueError), _borrowed(fileno()) as sock:
         ends = (sock.getsockname(), sock.getpeername())
 
         def shut_down() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.databases.reading import reads_only
+from holdfast.databases.reading import commits, reads_only
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,19 @@ def test_what_begins_by_reading_may_go_on_otherwise(statement: str) -> None:
 )
 def test_nothing_hides_behind_a_quote_or_a_comment(statement: str) -> None:
     assert reads_only(statement) is False
+
+
+@pytest.mark.parametrize(
+    "statement", ["COMMIT", " commit ;", "END", "/* x */ COMMIT AND CHAIN", "UPDATE x; COMMIT"]
+)
+def test_a_commit_in_a_statement_is_a_commit(statement: str) -> None:
+    """TXN-4: sent by hand it is in doubt like any other."""
+    assert commits(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["INSERT INTO x VALUES (1)", "UPDATE x SET y = 'a; COMMIT'", "DELETE FROM commits", "ROLLBACK"],
+)
+def test_other_statements_leave_the_transaction_open(statement: str) -> None:
+    assert not commits(statement)
