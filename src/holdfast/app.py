@@ -222,12 +222,6 @@ class Holdfast:
 
     def _gauges(self) -> None:
         self.metrics.gauge(
-            "holdfast_database_up",
-            "1 while the database answers",
-            lambda: {(one.name,): float(not one.away) for one in self.registry},
-            labels=("database",),
-        )
-        self.metrics.gauge(
             "holdfast_requests_waiting",
             "Requests that wait at the door",
             lambda: {(one.name,): float(self._waiting(one.name)) for one in self.registry},

@@ -127,6 +127,16 @@ class CommitInDoubt(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatementSentAgain(Event):
+    """The first statement of a transaction, which only reads, was sent again on a fresh connection."""
+
+    name = "statement_sent_again"
+    level = "debug"
+    database: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFound(Event):
     """An engine or client was adopted."""
 

@@ -36,6 +36,7 @@ class Link:
         "out",
         "pinging",
         "request",
+        "sent",
         "used_at",
         "wrote",
     )
@@ -56,6 +57,7 @@ class Link:
         self.idle_limit = 0.0  # seconds unused after which it is surplus; 0: never
         self.began = 0.0
         self.blocks = blocks  # whoever waits on it is a thread, not a task
+        self.sent = 0  # statements of the transaction on it
         self.out = False  # checked out of its pool
         self.cut = False  # we ended it
         self.committing = False  # COMMIT is on its way

@@ -6,42 +6,27 @@ Called in whatever thread or greenlet uses the engine. The success path of a que
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import contextvars
-import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection, event, exc
-from sqlalchemy.util import await_only, greenlet_spawn
 
 from holdfast.context import REQUEST, STRAYS, Request
-from holdfast.databases import asyncpg, psycopg
-from holdfast.databases.adopt import REGISTRY
 from holdfast.databases.database import Database
 from holdfast.databases.link import Link
 from holdfast.databases.reading import commits, reads_only
-from holdfast.databases.sqlalchemy_driver import PROBING, EngineDriver
-from holdfast.databases.wire import keep_alive
-from holdfast.events import BUS, CommitInDoubt
+from holdfast.databases.sqlalchemy_again import ATTEMPTS, exchange, may_send_again
+from holdfast.databases.sqlalchemy_connect import AWAY, Connecting
+from holdfast.databases.sqlalchemy_driver import EngineDriver
+from holdfast.events import BUS, CommitInDoubt, StatementSentAgain
 from holdfast.faults.category import Category, Fault, Outcome
 from holdfast.faults.classify import classify
 from holdfast.faults.redact import redact_text
 from holdfast.policy.replay import Commit
 
 PING_AFTER_S = 1.0
-_UNDOING: set[asyncio.Task[None]] = set()
-_LIBRARIES: dict[str, Any] = {"asyncpg": asyncpg, "psycopg": psycopg}
-
-AWAY = Fault(
-    category=Category.DATABASE_CONNECTION,
-    status=503,
-    transient=True,
-    outcome=Outcome.NOT_APPLIED,
-    lost=True,
-)
 
 POOL_EXHAUSTED = Fault(
     category=Category.OVERLOAD,
@@ -49,6 +34,17 @@ POOL_EXHAUSTED = Fault(
     transient=True,
     outcome=Outcome.NOT_APPLIED,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A statement that may be sent once more."""
+
+    send: Callable[..., Any]
+    statement: str
+    parameters: Any
+    context: Any
+    request: Request | None
 
 
 class Hooks:
@@ -59,9 +55,9 @@ class Hooks:
         self.database = database
         self.driver = driver
         self._dialect = engine.dialect
-        self._library = _LIBRARIES.get(engine.dialect.driver)
-        self._connect = engine.dialect.connect
-        self._plain = False  # a pooler in between refused our startup settings
+        self.connecting = Connecting(
+            engine.dialect, database, driver, lambda error: self._failed(None, error)
+        )
 
     def install(self) -> None:
         """Put the hooks in place."""
@@ -74,7 +70,7 @@ class Hooks:
             setattr(dialect, name, self._rolling_back(getattr(dialect, name)))
         for name in ("do_close", "do_terminate"):
             setattr(dialect, name, self._closing(getattr(dialect, name)))
-        dialect.connect = self.connect
+        dialect.connect = self.connecting.connect
         self.engine.raw_connection = self._acquiring(self.engine.raw_connection)
         event.listen(self.engine, "checkout", self._checked_out)
         event.listen(self.engine, "checkin", self._checked_in)
@@ -99,6 +95,10 @@ class Hooks:
                 original(cursor, statement, parameters, context)
             except BaseException as error:
                 link.began = 0.0
+                if link.sent == 1 and self._lost(link, error):
+                    again = _Again(original, statement, parameters, context, request)
+                    if self._sent_again(link, error, again):
+                        return
                 self._failed(link, error)
                 if autocommitted:
                     self._ended(link, error)
@@ -117,8 +117,39 @@ class Hooks:
             return seen_without
         return seen
 
+    def _lost(self, link: Link, error: BaseException) -> bool:
+        return isinstance(error, Exception) and (link.cut or classify(error, database=True).lost)
+
+    def _sent_again(self, link: Link, error: BaseException, again: _Again) -> bool:
+        """Send a statement that has no past on its lost connection on a fresh one; whether it worked."""
+        if not may_send_again(self.engine, again.context, again.statement, again.request):
+            return False
+        for _ in range(ATTEMPTS):
+            if not link.cut:
+                self.database.broken(said(error))
+            if not self.connecting.settles(again.request):
+                return False
+            try:
+                cursor = exchange(again.context, error)
+                link = self._link(again.context.root_connection.connection) or link
+                link.out, link.request, link.sent, link.began = True, again.request, 1, monotonic()
+                again.send(cursor, again.statement, again.parameters, again.context)
+            except Exception as latest:
+                link.began = 0.0
+                if not self._lost(link, latest):
+                    self._failed(link, latest)
+                    raise
+                error = latest
+            else:
+                link.began = 0.0
+                self.database.heard_at = monotonic()
+                BUS.publish(StatementSentAgain(database=self.database.name, cause=said(error)))
+                return True
+        return False
+
     def _sending(self, link: Link, request: Request | None, statement: str) -> bool:
         """Book *statement*; whether it is a write that commits by itself."""
+        link.sent += 1
         reads = reads_only(statement)
         if request is None:
             if not reads:
@@ -166,6 +197,7 @@ class Hooks:
                     self._ended(link, error)
                 raise
             link.began = 0.0
+            link.sent = 0
             self.database.heard_at = monotonic()
             if wrote:
                 self._ended(link, None)
@@ -215,6 +247,7 @@ class Hooks:
                 raise
             finally:
                 link.began = 0.0
+                link.sent = 0
                 if link.wrote:
                     if link.ledger is not None:
                         link.ledger.settle(Commit.ROLLED_BACK)
@@ -223,6 +256,7 @@ class Hooks:
         return seen
 
     def _forget_writes(self, link: Link) -> None:
+        link.sent = 0
         if link.wrote:
             link.wrote = False
             if link.ledger is not None:
@@ -230,90 +264,6 @@ class Hooks:
                 link.ledger = None
 
     # ---- connections ----------------------------------------------------------------------------
-
-    def connect(self, *args: Any, **params: Any) -> Any:
-        """Open a connection; while the database is known to be away refuse at once, or wait."""
-        if PROBING.get():
-            return self._open(args, params)
-        request = REQUEST.get()
-        if request is not None:
-            request.ledger.databases.add(self.database.name)
-        if self.database.away:
-            self._admit(request)
-        if request is not None:
-            request.ledger.attempts += 1
-        try:
-            connection = self._watched(args, params)
-        except BaseException as error:
-            self._failed(None, error)
-            raise
-        self._welcome(connection)
-        return connection
-
-    def _admit(self, request: Request | None) -> None:
-        """While the database is away: what can be run again is refused here and now; what cannot
-        waits for it, in its task or thread, as long as a request may wait."""
-        database = self.database
-        if request is None or request.kind != "http" or not request.may_run_again():
-            timeout = _patience(request, database)
-            if self._dialect.is_async:
-                settled = await_only(database.until_settled(timeout))
-            else:
-                settled = not _on_a_loop(database) and database.wait_settled(timeout)
-            if settled:
-                return
-        raise self._away(request)
-
-    def _away(self, request: Request | None) -> Exception:
-        """The error for a connection that was not attempted: one of the driver's own kind."""
-        database = self.database
-        message = f"database {database.name!r} is away ({database.cause}); no connection was attempted"
-        error: Exception = self._dialect.dbapi.OperationalError(message)
-        if request is not None:
-            ledger = request.ledger
-            ledger.fault, ledger.error, ledger.lost = AWAY, error, database.name
-        return error
-
-    def _watched(self, args: Any, params: Any) -> Any:
-        """Connect in a task or thread beside, so that the watch can end it."""
-        if not self.driver.networked:
-            return self._connect(*args, **params)
-        opening = _open_in_task if self._dialect.is_async else _open_in_thread
-        try:
-            return opening(self.database, lambda: self._open(args, params), self._dialect)
-        except ConnectionAbortedError as error:
-            raise self._away(REQUEST.get()) from error
-
-    def _open(self, args: Any, params: Any) -> Any:
-        library, rules = self._library, REGISTRY.rules
-        if library is None or not rules.active:
-            return self._connect(*args, **params)
-        tuned = library.tune(dict(params), rules)
-        if self._plain:
-            return self._connect(*args, **library.untune(tuned))
-        try:
-            return self._connect(*args, **tuned)
-        except Exception as error:
-            if "startup parameter" not in str(error):
-                raise
-            self._plain = True
-        return self._connect(*args, **library.untune(tuned))
-
-    def _welcome(self, connection: Any) -> None:
-        database = self.database
-        library = self._library
-        abort, fileno = _nothing, None
-        if library is not None:
-            own = getattr(connection, "driver_connection", connection)
-            abort, fileno = library.aborter(own), library.fileno(own)
-            if fileno is not None and REGISTRY.rules.active:
-                keep_alive(fileno())
-        now = monotonic()
-        link = database.links[id(connection)] = Link(
-            connection, database.generation, now, abort, fileno, blocks=not self._dialect.is_async
-        )
-        link.idle_limit = self.driver.idle_limit
-        database.heard_at = now
 
     def _closing(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
         links = self.database.links
@@ -337,7 +287,7 @@ class Hooks:
             driver.acquiring += 1
             try:
                 if as_task and driver.exhausted():
-                    return self._interruptible(original)
+                    return self.connecting.interruptible(original)
                 return original()
             except exc.TimeoutError as error:
                 request = REQUEST.get()
@@ -348,14 +298,6 @@ class Hooks:
                 driver.acquiring -= 1
 
         return seen
-
-    def _interruptible(self, original: Callable[[], Any]) -> Any:
-        """Wait for a connection of an exhausted pool in a task beside, so that the watch can end
-        the wait when the connections that it hopes for fall silent."""
-        try:
-            return await_only(_opened(self.database, original, lambda fairy: fairy.close()))
-        except ConnectionAbortedError as error:
-            raise self._away(REQUEST.get()) from error
 
     def _checked_out(self, connection: Any, *_: Any) -> None:
         """A connection of the past, or one that the kernel knows to be dead, is replaced here."""
@@ -441,102 +383,3 @@ def _in_doubt(error: Exception) -> bool:
     """Whether *error*, met at COMMIT, leaves open what became of it."""
     fault = classify(error, database=True)
     return fault.lost or fault.outcome is Outcome.UNKNOWN
-
-
-def _patience(request: Request | None, database: Database) -> float | None:
-    if request is None or request.kind != "http":
-        return database.patience_s
-    left = request.deadline_at - monotonic()
-    return max(0.0, min(left, (database.patience_s or left) - request.held_for))
-
-
-def _on_a_loop(database: Database) -> bool:
-    """Whether waiting here would stop a loop that serves others; at startup it serves nobody."""
-    if database.patience_s is None:
-        return False
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _nothing() -> None:
-    """A file has no socket to end."""
-
-
-def _open_in_task(database: Database, open_: Callable[[], Any], dialect: Any) -> Any:
-    return await_only(_opened(database, open_, dialect.do_terminate))
-
-
-async def _opened(database: Database, open_: Callable[[], Any], undo: Callable[[Any], None]) -> Any:
-    """What *open_* returns, in a task beside; undone when a cancellation comes between."""
-    loop = asyncio.get_running_loop()
-    got: list[Any] = []
-
-    async def opening() -> None:
-        got.append(await greenlet_spawn(open_))
-
-    task = loop.create_task(opening())
-    ended = False
-
-    def end() -> None:
-        nonlocal ended
-        ended = True
-        with contextlib.suppress(RuntimeError):  # its loop has ended, and so has whoever waited
-            loop.call_soon_threadsafe(task.cancel)
-
-    key = id(task)
-    database.connecting[key] = (monotonic(), end)
-    try:
-        await task
-        return got.pop()
-    except asyncio.CancelledError:
-        if ended and task.cancelled():
-            msg = f"database {database.name!r} fell silent while a connection was being opened"
-            raise ConnectionAbortedError(msg) from None
-        raise
-    finally:
-        database.connecting.pop(key, None)
-        for late in got:  # cancelled in the very moment it was there: nobody else knows of it
-            undoing = loop.create_task(greenlet_spawn(undo, late))
-            _UNDOING.add(undoing)
-            undoing.add_done_callback(_UNDOING.discard)
-
-
-def _open_in_thread(database: Database, open_: Callable[[], Any], dialect: Any) -> Any:
-    done = threading.Event()
-    outcome: list[Any] = []
-    lock = threading.Lock()
-    context = contextvars.copy_context()
-
-    def settle(value: Any, error: BaseException | None) -> bool:
-        with lock:
-            if outcome:
-                return False
-            outcome.append((value, error))
-        done.set()
-        return True
-
-    def run() -> None:
-        try:
-            value, error = context.run(open_), None
-        except BaseException as raised:  # noqa: BLE001 - handed to whoever waits
-            value, error = None, raised
-        if not settle(value, error) and error is None:
-            dialect.do_close(value)
-
-    def end() -> None:
-        msg = f"database {database.name!r} fell silent while a connection was being opened"
-        settle(None, ConnectionAbortedError(msg))
-
-    database.connecting[id(done)] = (monotonic(), end)
-    try:
-        threading.Thread(target=run, name="holdfast-connect", daemon=True).start()
-        done.wait()
-    finally:
-        database.connecting.pop(id(done), None)
-    value, error = outcome[0]
-    if error is not None:
-        raise error
-    return value

@@ -204,6 +204,8 @@ class Watch:
                     link.request.held_for += now - link.began  # it has waited all the while
                 link.abort()
         reap(database, now, rules.keep)
+        if database.settled and hung_up(database):
+            self._happen(database, Broken("the server closed an idle connection"))
         due = now - database.known_at() > rules.heartbeat
         if due and database.settled and post.beating is None and database.driver.networked:
             post.beating = asyncio.ensure_future(self.beat(database))
@@ -449,12 +451,30 @@ def stuck(database: Database, link: Link, now: float, rules: Watchfulness) -> bo
     """
     began = link.began
     if database.away:
-        return now - began > rules.max_wait
+        return now - began > rules.max_wait + AFTER_SILENCE
     if link.pinging and now - began > rules.silence:
         return database.known_at() > began
     recovered = database.recovered_at
     grace = AFTER_SILENCE if link.may_be_cut() else rules.silence
     return began < recovered and now - recovered > grace
+
+
+def hung_up(database: Database) -> bool:
+    """Whether the other side has closed a connection that lies idle; it is taken out of use.
+
+    One look a sweep, at the one unused for the longest: so a server that went while nobody asked
+    it anything is missed within moments, and not by its next user.
+    """
+    idle = [
+        link for link in list(database.links.values()) if not link.out and not link.began and not link.cut
+    ]
+    if not idle:
+        return False
+    eldest = min(idle, key=lambda link: link.used_at)
+    if not eldest.is_gone():
+        return False
+    eldest.abort()
+    return True
 
 
 def reap(database: Database, now: float, keep: int) -> None:

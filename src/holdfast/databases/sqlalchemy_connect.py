@@ -1,0 +1,244 @@
+"""Opening connections for one SQLAlchemy engine: refused, waited for, watched, tuned, made known."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from sqlalchemy.util import await_only, greenlet_spawn
+
+from holdfast.context import REQUEST, Request
+from holdfast.databases import asyncpg, psycopg
+from holdfast.databases.adopt import REGISTRY
+from holdfast.databases.database import Database
+from holdfast.databases.link import Link
+from holdfast.databases.sqlalchemy_driver import PROBING, EngineDriver
+from holdfast.databases.wire import keep_alive
+from holdfast.faults.category import Category, Fault, Outcome
+
+_UNDOING: set[asyncio.Task[None]] = set()
+_LIBRARIES: dict[str, Any] = {"asyncpg": asyncpg, "psycopg": psycopg}
+
+AWAY = Fault(
+    category=Category.DATABASE_CONNECTION,
+    status=503,
+    transient=True,
+    outcome=Outcome.NOT_APPLIED,
+    lost=True,
+)
+
+
+class Connecting:
+    """What stands in for `connect` of one engine's dialect. *failed* judges what it raises."""
+
+    def __init__(
+        self,
+        dialect: Any,
+        database: Database,
+        driver: EngineDriver,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.database = database
+        self.driver = driver
+        self._dialect = dialect
+        self._failed = failed
+        self._library = _LIBRARIES.get(dialect.driver)
+        self._connect = dialect.connect
+        self._plain = False  # a pooler in between refused our startup settings
+
+    def connect(self, *args: Any, **params: Any) -> Any:
+        """Open a connection; while the database is known to be away refuse at once, or wait."""
+        if PROBING.get():
+            return self._open(args, params)
+        request = REQUEST.get()
+        if request is not None:
+            request.ledger.databases.add(self.database.name)
+        if self.database.away:
+            self._admit(request)
+        if request is not None:
+            request.ledger.attempts += 1
+        try:
+            connection = self._watched(args, params)
+        except BaseException as error:
+            self._failed(error)
+            raise
+        self._welcome(connection)
+        return connection
+
+    def _admit(self, request: Request | None) -> None:
+        """While the database is away: what can be run again is refused here and now; what cannot
+        waits for it, in its task or thread, as long as a request may wait."""
+        again = request is not None and request.kind == "http" and request.may_run_again()
+        if again or not self.settles(request):
+            raise self.away(request)
+
+    def settles(self, request: Request | None) -> bool:
+        """Wait until the database answers, in this task or thread; False when that took too long."""
+        database = self.database
+        timeout = _patience(request, database)
+        if self._dialect.is_async:
+            return bool(await_only(database.until_settled(timeout)))
+        return not _on_a_loop(database) and database.wait_settled(timeout)
+
+    def away(self, request: Request | None) -> Exception:
+        """The error for a connection that was not attempted: one of the driver's own kind."""
+        database = self.database
+        message = f"database {database.name!r} is away ({database.cause}); no connection was attempted"
+        error: Exception = self._dialect.dbapi.OperationalError(message)
+        if request is not None:
+            ledger = request.ledger
+            ledger.fault, ledger.error, ledger.lost = AWAY, error, database.name
+        return error
+
+    def _watched(self, args: Any, params: Any) -> Any:
+        """Connect in a task or thread beside, so that the watch can end it."""
+        if not self.driver.networked:
+            return self._connect(*args, **params)
+        opening = _open_in_task if self._dialect.is_async else _open_in_thread
+        try:
+            return opening(self.database, lambda: self._open(args, params), self._dialect)
+        except ConnectionAbortedError as error:
+            raise self.away(REQUEST.get()) from error
+
+    def _open(self, args: Any, params: Any) -> Any:
+        library, rules = self._library, REGISTRY.rules
+        if library is None or not rules.active:
+            return self._connect(*args, **params)
+        tuned = library.tune(dict(params), rules)
+        if self._plain:
+            return self._connect(*args, **library.untune(tuned))
+        try:
+            return self._connect(*args, **tuned)
+        except Exception as error:
+            if "startup parameter" not in str(error):
+                raise
+            self._plain = True
+        return self._connect(*args, **library.untune(tuned))
+
+    def _welcome(self, connection: Any) -> None:
+        database = self.database
+        library = self._library
+        abort, fileno = _nothing, None
+        if library is not None:
+            own = getattr(connection, "driver_connection", connection)
+            abort, fileno = library.aborter(own), library.fileno(own)
+            if fileno is not None and REGISTRY.rules.active:
+                keep_alive(fileno())
+        now = monotonic()
+        link = database.links[id(connection)] = Link(
+            connection, database.generation, now, abort, fileno, blocks=not self._dialect.is_async
+        )
+        link.idle_limit = self.driver.idle_limit
+        database.heard_at = now
+
+    def interruptible(self, acquire: Callable[[], Any]) -> Any:
+        """Wait for a connection of an exhausted pool in a task beside, so that the watch can end
+        the wait when the connections that it hopes for fall silent."""
+        try:
+            return await_only(_opened(self.database, acquire, lambda fairy: fairy.close()))
+        except ConnectionAbortedError as error:
+            raise self.away(REQUEST.get()) from error
+
+
+def _patience(request: Request | None, database: Database) -> float | None:
+    if request is None or request.kind != "http":
+        return database.patience_s
+    left = request.deadline_at - monotonic()
+    return max(0.0, min(left, (database.patience_s or left) - request.held_for))
+
+
+def _on_a_loop(database: Database) -> bool:
+    """Whether waiting here would stop a loop that serves others; at startup it serves nobody."""
+    if database.patience_s is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _nothing() -> None:
+    """A file has no socket to end."""
+
+
+def _open_in_task(database: Database, open_: Callable[[], Any], dialect: Any) -> Any:
+    return await_only(_opened(database, open_, dialect.do_terminate))
+
+
+async def _opened(database: Database, open_: Callable[[], Any], undo: Callable[[Any], None]) -> Any:
+    """What *open_* returns, in a task beside; undone when a cancellation comes between."""
+    loop = asyncio.get_running_loop()
+    got: list[Any] = []
+
+    async def opening() -> None:
+        got.append(await greenlet_spawn(open_))
+
+    task = loop.create_task(opening())
+    ended = False
+
+    def end() -> None:
+        nonlocal ended
+        ended = True
+        with contextlib.suppress(RuntimeError):  # its loop has ended, and so has whoever waited
+            loop.call_soon_threadsafe(task.cancel)
+
+    key = id(task)
+    database.connecting[key] = (monotonic(), end)
+    try:
+        await task
+        return got.pop()
+    except asyncio.CancelledError:
+        if ended and task.cancelled():
+            msg = f"database {database.name!r} fell silent while a connection was being opened"
+            raise ConnectionAbortedError(msg) from None
+        raise
+    finally:
+        database.connecting.pop(key, None)
+        for late in got:  # cancelled in the very moment it was there: nobody else knows of it
+            undoing = loop.create_task(greenlet_spawn(undo, late))
+            _UNDOING.add(undoing)
+            undoing.add_done_callback(_UNDOING.discard)
+
+
+def _open_in_thread(database: Database, open_: Callable[[], Any], dialect: Any) -> Any:
+    done = threading.Event()
+    outcome: list[Any] = []
+    lock = threading.Lock()
+    context = contextvars.copy_context()
+
+    def settle(value: Any, error: BaseException | None) -> bool:
+        with lock:
+            if outcome:
+                return False
+            outcome.append((value, error))
+        done.set()
+        return True
+
+    def run() -> None:
+        try:
+            value, error = context.run(open_), None
+        except BaseException as raised:  # noqa: BLE001 - handed to whoever waits
+            value, error = None, raised
+        if not settle(value, error) and error is None:
+            dialect.do_close(value)
+
+    def end() -> None:
+        msg = f"database {database.name!r} fell silent while a connection was being opened"
+        settle(None, ConnectionAbortedError(msg))
+
+    database.connecting[id(done)] = (monotonic(), end)
+    try:
+        threading.Thread(target=run, name="holdfast-connect", daemon=True).start()
+        done.wait()
+    finally:
+        database.connecting.pop(id(done), None)
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value
