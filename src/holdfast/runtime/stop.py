@@ -112,6 +112,7 @@ class Stop:
                     task.cancel()
                 sockets_until = cancel_at
             await asyncio.sleep(TURN_S)
+            self.stage.answer_held()  # a database may be found silent only now
         return f"{self.server.busy()} left"
 
     async def _cancel(self) -> str:
