@@ -23,7 +23,8 @@ from holdfast.asgi.types import Receive, Scope, Send
 from holdfast.context import REQUEST
 from holdfast.databases.adopt import REGISTRY, PoolRules
 from holdfast.databases.database import Database
-from holdfast.databases.watch import Watch, Watchfulness
+from holdfast.databases.looking import Watchfulness
+from holdfast.databases.watch import Watch
 from holdfast.events import BUS
 from holdfast.runtime.reach import Patience, reach
 from holdfast.settings.declared import declaration, missing

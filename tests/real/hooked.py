@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from holdfast.context import REQUEST, Request
 from holdfast.databases.adopt import REGISTRY, Registry
 from holdfast.databases.database import Database
+from holdfast.databases.looking import Watchfulness
 from holdfast.databases.sqlalchemy import adopt, deactivate
-from holdfast.databases.watch import Watch, Watchfulness
+from holdfast.databases.watch import Watch
 from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.proxy import Proxy
 

@@ -15,12 +15,11 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context
-from dataclasses import dataclass
 from typing import Any
 
 from holdfast.clock import SYSTEM_CLOCK, Clock
 from holdfast.databases.database import Database, Session
-from holdfast.databases.link import Link
+from holdfast.databases.looking import Watchfulness, cut, cut_idle, hung_up, quiet, reap, stuck
 from holdfast.databases.monitor import (
     Answered,
     Broken,
@@ -36,6 +35,7 @@ from holdfast.databases.monitor import (
     probe_delay,
     step,
 )
+from holdfast.databases.post import Knocks, Post
 from holdfast.events import (
     BUS,
     Bus,
@@ -47,21 +47,6 @@ from holdfast.events import (
 from holdfast.faults.redact import redact_text
 
 SWEEP_EVERY = 0.1
-AFTER_SILENCE = 0.3  # for what was sent before an outage to be answered after it
-AT_ONCE = 8  # probes of one silent database that may be under way together
-
-
-@dataclass(frozen=True, slots=True)
-class Watchfulness:
-    """How closely to look, in seconds."""
-
-    suspect_after: float = 1.0  # a query outstanding so long, and nothing completed since
-    silence: float = 1.0  # a knock met no byte for so long
-    heartbeat: float = 30.0
-    connect_timeout: float = 10.0
-    keep: int = 2  # connections that stay however long they lie idle
-    max_wait: float = 10.0  # what nobody may run again is left alone for so long
-    fail_fast_after: float = 60.0
 
 
 class Watch:
@@ -318,7 +303,7 @@ class Watch:
         """
         database = post.database
         number = 0
-        with _Knocks(database.driver.knock) as knocks:
+        with Knocks(database.driver.knock) as knocks:
             while isinstance(database.state, Disconnected) and database.state.round == sent_in:
                 number += 1
                 silent, refused = self._delays(database, number)
@@ -355,162 +340,6 @@ class Watch:
                 next_s=round(next_s, 3),
             )
         )
-
-
-class _Knocks:
-    """Knocks at one silent door, several under way at once."""
-
-    def __init__(self, knock: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._knock = knock
-        self._open: list[asyncio.Task[None]] = []
-
-    def __enter__(self) -> _Knocks:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for task in self._open:
-            task.cancel()
-
-    async def heard(self, patience: float) -> bool:
-        """Knock once more; whether any knock is answered within *patience* seconds.
-
-        Raises what the first one that was refused raises; then the others are given up as well.
-        """
-        if len(self._open) >= AT_ONCE:
-            self._open.pop(0).cancel()
-        self._open.append(asyncio.ensure_future(self._knock()))
-        done, _ = await asyncio.wait(self._open, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-        if not done:
-            return False
-        for task in self._open:
-            task.cancel()
-        knocked, self._open = self._open, []
-        await asyncio.gather(*knocked, return_exceptions=True)
-        errors = [task.exception() for task in done if not task.cancelled()]
-        if None not in errors:
-            raise next((one for one in errors if one is not None), ConnectionAbortedError("knock given up"))
-        return True
-
-
-class Post:
-    """What the watch keeps for one database: its own session, and the tasks that ask."""
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.session: Session | None = None
-        self.beating: asyncio.Future[None] | None = None
-        self._asking: asyncio.Task[None] | None = None
-        self._reconnect: asyncio.Task[None] | None = None
-
-    async def keep(self, session: Session | None) -> None:
-        """From now on *session* is ours; the one before is closed."""
-        before, self.session = self.session, session
-        if before is not None:
-            await before.close()
-
-    def asks(self, state: State) -> bool:
-        """Whether somebody is out to learn how *state*, a doubt, will end."""
-        task = self._reconnect if isinstance(state, Disconnected) else self._asking
-        return task is not None and not task.done()
-
-    def probing(self, question: Coroutine[Any, Any, None]) -> None:
-        """A new question takes the place of one that is still open."""
-        if self._asking is not None:
-            self._asking.cancel()
-        self._asking = asyncio.ensure_future(question)
-
-    def reconnecting(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start the prober unless it runs."""
-        if self._reconnect is None or self._reconnect.done():
-            self._reconnect = asyncio.ensure_future(begin())
-
-    async def leave(self) -> None:
-        """End everything that is ours."""
-        tasks = [one for one in (self._asking, self._reconnect, self.beating) if one is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.keep(None)
-
-
-def quiet(database: Database, now: float, suspect_after: float) -> bool:
-    """Whether something is outstanding for too long and nothing has been heard since it was sent."""
-    if now - database.known_at() < suspect_after:
-        return False
-    began = [link.began for link in list(database.links.values()) if link.began]
-    began += [since for since, _ in list(database.connecting.values())]
-    return any(now - since > suspect_after for since in began)
-
-
-def stuck(database: Database, link: Link, now: float, rules: Watchfulness) -> bool:
-    """Whether what was sent on *link* can only be waiting on a connection that will never speak.
-
-    A ping that the living server left unanswered; a statement of before an outage that is still
-    unanswered a while after it (a short one if it can be run again); one that waited through an
-    outage as long as anyone may.
-    """
-    began = link.began
-    if database.away:
-        return now - began > rules.max_wait + AFTER_SILENCE
-    if link.pinging and now - began > rules.silence:
-        return database.known_at() > began
-    recovered = database.recovered_at
-    grace = AFTER_SILENCE if link.may_be_cut() else rules.silence
-    return began < recovered and now - recovered > grace
-
-
-def hung_up(database: Database) -> bool:
-    """Whether the other side has closed a connection that lies idle; it is taken out of use.
-
-    One look a sweep, at the one unused for the longest: so a server that went while nobody asked
-    it anything is missed within moments, and not by its next user.
-    """
-    idle = [
-        link for link in list(database.links.values()) if not link.out and not link.began and not link.cut
-    ]
-    if not idle:
-        return False
-    eldest = min(idle, key=lambda link: link.used_at)
-    if not eldest.is_gone():
-        return False
-    eldest.abort()
-    return True
-
-
-def reap(database: Database, now: float, keep: int) -> None:
-    """End the connections of a pool that have lain idle too long, but for the last *keep* used.
-
-    The pool finds them closed when it would hand them out, and opens new ones.
-    """
-    idle = [
-        link for link in list(database.links.values()) if link.idle_limit and not link.out and not link.cut
-    ]
-    if len(idle) <= keep:
-        return
-    idle.sort(key=lambda link: link.used_at)
-    for link in idle[: len(idle) - keep]:
-        if now - link.used_at > link.idle_limit and not link.began:
-            link.abort()
-
-
-def cut(database: Database) -> None:
-    """End what lies idle and what blocks a thread, if it can be run again.
-
-    A task that waits costs nothing, and what cannot be run again has no other hope: should the
-    bytes only be delayed, both are answered the moment they come.
-    """
-    for link in list(database.links.values()):
-        if link.may_be_cut() and (link.blocks or not link.began):
-            link.abort()
-    for _, cancel in list(database.connecting.values()):
-        cancel()
-
-
-def cut_idle(database: Database) -> None:
-    """End the connections that lie unused in a pool: they are of before the outage."""
-    for link in list(database.links.values()):
-        if not link.out and not link.began:
-            link.abort()
 
 
 def _said(error: BaseException) -> str:

@@ -13,7 +13,8 @@ from jumping import JumpingClock, run, until, watching
 from holdfast.context import Request
 from holdfast.databases.database import Database
 from holdfast.databases.link import Link
-from holdfast.databases.watch import Watch, Watchfulness
+from holdfast.databases.looking import Watchfulness
+from holdfast.databases.watch import Watch
 from holdfast.events import Bus, Event
 
 

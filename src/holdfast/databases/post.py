@@ -1,0 +1,88 @@
+"""What the watch keeps for one database: its own session, the tasks that ask, and its knocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from holdfast.databases.database import Database, Session
+from holdfast.databases.monitor import Disconnected, State
+
+AT_ONCE = 8  # knocks at one silent database that may be under way together
+
+
+class Knocks:
+    """Knocks at one silent door, several under way at once."""
+
+    def __init__(self, knock: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._knock = knock
+        self._open: list[asyncio.Task[None]] = []
+
+    def __enter__(self) -> Knocks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for task in self._open:
+            task.cancel()
+
+    async def heard(self, patience: float) -> bool:
+        """Knock once more; whether any knock is answered within *patience* seconds.
+
+        Raises what the first one that was refused raises; then the others are given up as well.
+        """
+        if len(self._open) >= AT_ONCE:
+            self._open.pop(0).cancel()
+        self._open.append(asyncio.ensure_future(self._knock()))
+        done, _ = await asyncio.wait(self._open, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            return False
+        for task in self._open:
+            task.cancel()
+        knocked, self._open = self._open, []
+        await asyncio.gather(*knocked, return_exceptions=True)
+        errors = [task.exception() for task in done if not task.cancelled()]
+        if None not in errors:
+            raise next((one for one in errors if one is not None), ConnectionAbortedError("knock given up"))
+        return True
+
+
+class Post:
+    """What the watch keeps for one database: its own session, and the tasks that ask."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.session: Session | None = None
+        self.beating: asyncio.Future[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._reconnect: asyncio.Task[None] | None = None
+
+    async def keep(self, session: Session | None) -> None:
+        """From now on *session* is ours; the one before is closed."""
+        before, self.session = self.session, session
+        if before is not None:
+            await before.close()
+
+    def asks(self, state: State) -> bool:
+        """Whether somebody is out to learn how *state*, a doubt, will end."""
+        task = self._reconnect if isinstance(state, Disconnected) else self._asking
+        return task is not None and not task.done()
+
+    def probing(self, question: Coroutine[Any, Any, None]) -> None:
+        """A new question takes the place of one that is still open."""
+        if self._asking is not None:
+            self._asking.cancel()
+        self._asking = asyncio.ensure_future(question)
+
+    def reconnecting(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start the prober unless it runs."""
+        if self._reconnect is None or self._reconnect.done():
+            self._reconnect = asyncio.ensure_future(begin())
+
+    async def leave(self) -> None:
+        """End everything that is ours."""
+        tasks = [one for one in (self._asking, self._reconnect, self.beating) if one is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.keep(None)
