@@ -6,8 +6,9 @@
                             closes what is left
 
 An application that raises before it asks for the first message does not support lifespan; one that
-raises later has failed, and a server must be told so: servers take an exception for "unsupported"
-and serve regardless.
+raises later has failed, and a server must be told so first: servers take an exception that comes without
+a word for "unsupported" and serve regardless. Then it is raised all the same, as Starlette does:
+test clients and some servers wait for it.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ class Steps:
 
 
 async def run(app: App, steps: Steps, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve one `lifespan` scope. Never raises what the application raises: it is told by message."""
+    """Serve one `lifespan` scope. Raises what failed, ours or the application's, once it is told."""
     first = await receive()
     try:
         await steps.begin()
-    except Exception as error:  # noqa: BLE001 - told by message, as the protocol has it
-        await send({"type": "lifespan.startup.failed", "message": str(error)})
+    except Exception as error:
         await steps.end()
-        return
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise
     inner = _Inner(first, receive, send, steps)
     try:
         await app(scope, inner.receive, inner.send)
@@ -79,19 +80,20 @@ class _Inner:
         await self._send(message)
 
     async def raised(self, error: Exception) -> None:
-        """The application let *error* out."""
+        """The application let *error* out: tell it, unless it has, and raise it."""
         if self._stopped:
-            return
+            raise error
         if self._started:
             self._stopped = True
             await self._steps.end()
             await self._send({"type": "lifespan.shutdown.failed", "message": _said(error)})
-        elif self._asked:
+            raise error
+        if self._asked:
             self._stopped = True
             await self._steps.end()
             await self._send({"type": "lifespan.startup.failed", "message": _said(error)})
-        else:
-            await self._alone()
+            raise error
+        await self._alone()
 
     async def returned(self) -> None:
         """The application has nothing more to say."""

@@ -15,7 +15,7 @@ class LifespanFailed(Exception):  # noqa: N818 - it says what happened
 
 
 class Lifespan:
-    """The server's side of the `lifespan` protocol, for an application that never raises from it."""
+    """The server's side of the `lifespan` protocol; what an application says counts, not what it raises."""
 
     def __init__(self, app: App) -> None:
         self.state: dict[str, Any] = {}
@@ -36,7 +36,7 @@ class Lifespan:
         await self._inbox.put({"type": "lifespan.startup"})
         answer = await self._answer()
         if answer["type"] != "lifespan.startup.complete":
-            await asyncio.wait([self._task])
+            await self._ended()
             raise LifespanFailed(answer.get("message", ""))
 
     async def stop(self) -> str | None:
@@ -45,7 +45,7 @@ class Lifespan:
             return None
         await self._inbox.put({"type": "lifespan.shutdown"})
         answer = await self._answer()
-        await asyncio.wait([self._task])
+        await self._ended()
         return answer.get("message") if answer["type"] == "lifespan.shutdown.failed" else None
 
     async def abandon(self) -> None:
@@ -53,6 +53,11 @@ class Lifespan:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1.0)
+
+    async def _ended(self) -> None:
+        """Wait for its end; what it raises has been told by message."""
+        assert self._task is not None
+        await asyncio.gather(self._task, return_exceptions=True)
 
     async def _answer(self) -> Message:
         assert self._task is not None

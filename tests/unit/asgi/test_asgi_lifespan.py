@@ -1,4 +1,4 @@
-"""Our startup and shutdown round the application's, told by message and never by exception (BOOT-4)."""
+"""Our startup and shutdown round the application's; failures are told by message, then raised (BOOT-4)."""
 
 from __future__ import annotations
 
@@ -43,12 +43,15 @@ class Server:
     async def serve(self, app: Any, state: dict[str, Any] | None = None) -> list[Any]:
         steps = Steps(self.begin, self.began, self.drain, self.end)
         scope = {"type": "lifespan", "state": {} if state is None else state}
-        await asyncio.wait_for(run(app, steps, scope, self.receive, self.send), 2)
+        try:
+            await asyncio.wait_for(run(app, steps, scope, self.receive, self.send), 2)
+        except Exception as error:
+            self.log.append(error)
         return self.log
 
 
 def told(log: list[Any]) -> list[str]:
-    return [one if isinstance(one, str) else one["type"] for one in log]
+    return [one["type"] if isinstance(one, dict) else str(one) for one in log]
 
 
 async def test_ours_stand_round_the_applications() -> None:
@@ -74,9 +77,10 @@ async def test_a_start_of_ours_that_fails_is_told_and_the_application_never_runs
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("not to be run")
 
-    log = await Server(begin=RuntimeError("no database")).serve(app)
+    refusal = RuntimeError("no database")
+    log = await Server(begin=refusal).serve(app)
 
-    assert log == ["begin", {"type": "lifespan.startup.failed", "message": "no database"}, "end"]
+    assert log == ["begin", "end", {"type": "lifespan.startup.failed", "message": "no database"}, refusal]
 
 
 async def test_an_application_without_lifespan_that_raises_is_served() -> None:
@@ -104,8 +108,8 @@ async def test_an_application_that_raises_after_it_asked_has_failed() -> None:
 
     log = await Server().serve(app)
 
-    assert told(log) == ["begin", "end", "lifespan.startup.failed"]
-    assert log[-1]["message"] == "KeyError: 'SECRET'"
+    assert told(log) == ["begin", "end", "lifespan.startup.failed", "'SECRET'"]
+    assert log[-2]["message"] == "KeyError: 'SECRET'"
 
 
 async def test_its_own_failure_is_passed_on() -> None:
@@ -126,7 +130,7 @@ async def test_a_failure_that_it_tells_and_raises_is_told_once() -> None:
         await send({"type": "lifespan.startup.failed", "message": "mine"})
         raise RuntimeError("mine")
 
-    assert told(await Server().serve(app)) == ["begin", "end", "lifespan.startup.failed"]
+    assert told(await Server().serve(app)) == ["begin", "end", "lifespan.startup.failed", "mine"]
 
 
 async def test_a_shutdown_that_raises_is_told_and_ours_still_runs() -> None:
@@ -145,5 +149,24 @@ async def test_a_shutdown_that_raises_is_told_and_ours_still_runs() -> None:
         "drain",
         "end",
         "lifespan.shutdown.failed",
+        "disk full",
     ]
-    assert log[-1]["message"] == "OSError: disk full"
+    assert log[-2]["message"] == "OSError: disk full"
+
+
+async def test_a_server_that_refuses_by_raising_is_heard() -> None:
+    """As hypercorn does: what it raises from `send` has to come back to it."""
+
+    class Refusing(Server):
+        async def send(self, message: Any) -> None:
+            await super().send(message)
+            if message["type"] == "lifespan.startup.failed":
+                raise InterruptedError("failed to start")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "mine"})
+
+    log = await Refusing().serve(app)
+
+    assert told(log) == ["begin", "end", "lifespan.startup.failed", "failed to start"]
