@@ -13,16 +13,14 @@ from typing import Any
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from holdfast.context import REQUEST, Request
-from holdfast.databases import asyncpg, psycopg
 from holdfast.databases.adopt import REGISTRY
 from holdfast.databases.database import Database
 from holdfast.databases.link import Link
-from holdfast.databases.sqlalchemy_driver import PROBING, EngineDriver
+from holdfast.databases.sqlalchemy_driver import LIBRARIES, PROBING, EngineDriver
 from holdfast.databases.wire import keep_alive
 from holdfast.faults.category import Category, Fault, Outcome
 
 _UNDOING: set[asyncio.Task[None]] = set()
-_LIBRARIES: dict[str, Any] = {"asyncpg": asyncpg, "psycopg": psycopg}
 
 AWAY = Fault(
     category=Category.DATABASE_CONNECTION,
@@ -47,7 +45,7 @@ class Connecting:
         self.driver = driver
         self._dialect = dialect
         self._failed = failed
-        self._library = _LIBRARIES.get(dialect.driver)
+        self._library = LIBRARIES.get(dialect.driver)
         self._connect = dialect.connect
         self._plain = False  # a pooler in between refused our startup settings
 

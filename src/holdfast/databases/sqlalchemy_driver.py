@@ -12,10 +12,13 @@ from typing import Any
 from sqlalchemy.engine import Engine
 from sqlalchemy.util import greenlet_spawn
 
+from holdfast.databases import asyncpg, psycopg
 from holdfast.databases.wire import knock_postgresql
 
 PROBING: ContextVar[bool] = ContextVar("holdfast_probing", default=False)
+LIBRARIES: dict[str, Any] = {"asyncpg": asyncpg, "psycopg": psycopg}
 _PORTS = {"postgresql": 5432}
+_ENDING: set[asyncio.Future[Any]] = set()
 
 
 class EngineDriver:
@@ -85,12 +88,28 @@ class EngineSession:
     async def ping(self) -> None:
         """One round trip; raises what the driver raises."""
         if self._dialect.is_async:
-            alive = await greenlet_spawn(self._dialect.do_ping, self._connection)
+            alive = await self._ping_in_task()
         else:
             alive = await in_thread(lambda: self._dialect.do_ping(self._connection))
         if not alive:  # SQLAlchemy before 2.1 says so instead of raising
             message = "the connection is dead"
             raise ConnectionResetError(message)
+
+    async def _ping_in_task(self) -> Any:
+        """Ping in a task beside: cancelled in silence, psycopg would talk to the server for seconds
+        before it gave up, so the connection is ended under it instead."""
+        pinging = asyncio.ensure_future(greenlet_spawn(self._dialect.do_ping, self._connection))
+        try:
+            return await asyncio.shield(pinging)
+        except asyncio.CancelledError:
+            library = LIBRARIES.get(self._dialect.driver)
+            if library is None:
+                pinging.cancel()
+            else:
+                library.aborter(self._connection.driver_connection)()
+            _ENDING.add(pinging)
+            pinging.add_done_callback(_ended)
+            raise
 
     async def close(self) -> None:
         """End it, without waiting for the other side."""
@@ -101,6 +120,12 @@ class EngineSession:
                 await (_now(terminate) if terminate else driver.close())
             else:
                 await in_thread(lambda: self._dialect.do_close(self._connection))
+
+
+def _ended(pinging: asyncio.Future[Any]) -> None:
+    _ENDING.discard(pinging)
+    if not pinging.cancelled():
+        pinging.exception()  # looked at: that it failed is what we wanted
 
 
 async def _now(function: Callable[[], None]) -> None:
