@@ -152,7 +152,7 @@ def test_requests_of_one_length_share_a_timer(run, clock) -> None:
         asking = [house.asks() for _ in range(50)]
         await turns()
         loop = asyncio.get_running_loop()
-        timers = sum(1 for one in loop._scheduled if not one.cancelled())  # type: ignore[attr-defined]
+        timers = sum(1 for one in loop._scheduled if not one.cancelled())
         await asyncio.gather(*asking)
         return timers - 50  # each application sleeps with one of its own
 

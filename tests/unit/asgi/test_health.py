@@ -232,7 +232,7 @@ class Asked:
 
 def networked(ward: Ward, watch: Asked) -> None:
     ward.main.driver.networked = True
-    ward.registry.watch = watch  # type: ignore[assignment]
+    ward.registry.watch = watch
 
 
 async def test_what_is_known_is_fresh_enough_for_five_seconds(clock) -> None:

@@ -1,0 +1,205 @@
+"""What clients send, well meant or not, and what becomes of it in an outage (REQ-1, REQ-3, REQ-4)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from running import ASYNCPG, Running, running
+
+from holdfast.drill.postgresql import PostgreSQL
+
+WITHIN = 20.0
+
+
+@asynccontextmanager
+async def shop(server: PostgreSQL, **settings: str) -> AsyncIterator[tuple[Running, aiohttp.ClientSession]]:
+    """A shop whose routes are known to need their database, and a client without bounds."""
+    with running(ASYNCPG, {**ASYNCPG.environment(server), **settings}) as one:
+        connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(WITHIN)
+        async with aiohttp.ClientSession(one.url, connector=connector, timeout=timeout) as session:
+            assert (await ask(session, "GET", "/items/1"))[0] == 200
+            assert (await ask(session, "POST", "/orders", json=order("first")))[0] == 201
+            yield one, session
+        assert one.process.poll() is None, one.output
+        assert "Traceback" not in one.output, one.output
+
+
+def order(reference: str, **more: Any) -> dict[str, Any]:
+    return {"reference": reference, "item_id": 1, **more}
+
+
+async def ask(session: aiohttp.ClientSession, method: str, path: str, **about: Any) -> tuple[int, str]:
+    async with session.request(method, path, **about) as answer:
+        return answer.status, await answer.text()
+
+
+async def waiting(session: aiohttp.ClientSession) -> int:
+    """How many requests wait for the database."""
+    async with session.get("/_holdfast/api/health") as answer:
+        return int((await answer.json())["database"]["waitingQueue"])
+
+
+async def until_waiting(session: aiohttp.ClientSession, count: int) -> None:
+    async with asyncio.timeout(WITHIN):
+        while await waiting(session) != count:
+            await asyncio.sleep(0.05)
+
+
+async def lose(server: PostgreSQL, session: aiohttp.ClientSession) -> None:
+    """Stop the server, and return when holdfast knows."""
+    await asyncio.to_thread(server.stop, "immediate")
+    async with asyncio.timeout(WITHIN):
+        while (await ask(session, "GET", "/_holdfast/readyz"))[0] != 503:
+            await asyncio.sleep(0.05)
+
+
+def orders(server: PostgreSQL) -> list[str]:
+    return [reference for (reference,) in server.execute("SELECT reference FROM orders ORDER BY id")]
+
+
+async def raw(port: int, *parts: bytes) -> bytes:
+    """What the server answers to these bytes, until it closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        return await asyncio.wait_for(reader.read(), WITHIN)
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+# ── bodies ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_body_too_long_to_keep_is_served(postgresql: PostgreSQL) -> None:
+    """REQ-4: it only cannot be run again."""
+    async with shop(postgresql) as (_, session):
+        long = order("long", note="x" * 1_000_000)
+
+        assert (await ask(session, "POST", "/orders", json=long))[0] == 201
+
+    assert orders(postgresql) == ["first", "long"]
+
+
+async def test_a_body_that_comes_in_pieces_is_served(postgresql: PostgreSQL) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for byte in json.dumps(order("pieces")).encode():
+            yield bytes([byte])
+
+    async with shop(postgresql) as (_, session):
+        headers = {"content-type": "application/json"}
+        assert (await ask(session, "POST", "/orders", data=pieces(), headers=headers))[0] == 201
+
+
+async def test_a_held_body_too_long_to_keep_is_told_or_served_once(postgresql: PostgreSQL) -> None:
+    """It waits at the door, where nothing has been read that would be needed again."""
+    async with shop(postgresql) as (_, session):
+        await lose(postgresql, session)
+        asking = asyncio.create_task(
+            ask(session, "POST", "/orders", json=order("long", note="x" * 1_000_000))
+        )
+        await until_waiting(session, 1)
+        await asyncio.to_thread(postgresql.start)
+        status, _ = await asking
+
+    assert status == 201
+    assert orders(postgresql) == ["first", "long"]
+
+
+# ── clients that leave ───────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_client_that_leaves_while_held_frees_its_place_and_runs_nothing(
+    postgresql: PostgreSQL,
+) -> None:
+    """REQ-3, PRF-8: writes that land after their client left: 0."""
+    async with shop(postgresql) as (one, session):
+        await lose(postgresql, session)
+        body = json.dumps(order("left")).encode()
+        head = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        await until_waiting(session, 1)
+
+        writer.close()
+        await until_waiting(session, 0)
+        await asyncio.to_thread(postgresql.start)
+        assert (await ask(session, "POST", "/orders", json=order("stayed")))[0] == 201
+
+    assert orders(postgresql) == ["first", "stayed"]
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_survived(postgresql: PostgreSQL) -> None:
+    async with shop(postgresql) as (one, session):
+        _, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        writer.write(b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+        assert (await ask(session, "GET", "/items/1"))[0] == 200
+
+    assert orders(postgresql) == ["first"]
+
+
+# ── headers ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_header_of_five_megabytes_is_refused_and_the_server_lives(postgresql: PostgreSQL) -> None:
+    async with shop(postgresql) as (one, session):
+        head = b"GET /items/1 HTTP/1.1\r\nHost: x\r\nX-Big: "
+        answer = await raw(one.port, head, *[b"x" * 65536] * 80, b"\r\n\r\n")
+
+        assert answer.startswith(b"HTTP/1.1 4"), answer[:200]
+        assert (await ask(session, "GET", "/items/1"))[0] == 200
+
+
+async def test_a_request_id_with_a_newline_forges_nothing(postgresql: PostgreSQL) -> None:
+    """REQ-1: neither a header of the answer nor a line of the log."""
+    async with shop(postgresql) as (one, _):
+        for end in (b"\n", b"\r", b"\r\n "):
+            request = (
+                b"GET /items/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                b"X-Request-ID: a" + end + b"X-Forged: yes\r\n\r\n"
+            )
+            answer = (await raw(one.port, request)).lower()
+
+            assert b"x-forged" not in answer
+            assert b"x-request-id: a\r\n" not in answer or end != b"\r\n "
+
+        assert "X-Forged" not in one.output
+
+
+# ── many ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_two_thousand_requests_at_once_meet_the_bound_and_the_rest_are_served(
+    postgresql: PostgreSQL,
+) -> None:
+    """REQ-3, property 19: 1,000 wait, as many are refused at once; after recovery all who wait are served."""
+    async with shop(postgresql) as (one, session):
+        await lose(postgresql, session)
+        asking = [asyncio.create_task(ask(session, "GET", "/items/1")) for _ in range(2000)]
+        await until_waiting(session, 1000)
+        async with asyncio.timeout(WITHIN):
+            while sum(task.done() for task in asking) < 1000:
+                await asyncio.sleep(0.05)
+        refused = [task.result() for task in asking if task.done()]
+
+        assert {status for status, _ in refused} == {503}
+        assert {json.loads(text)["code"] for _, text in refused} == {"waiting_room_full"}
+        assert (await ask(session, "GET", "/_holdfast/health"))[0] == 200
+        await asyncio.to_thread(postgresql.start)
+        statuses = [status for status, _ in await asyncio.gather(*asking)]
+
+        assert (statuses.count(200), statuses.count(503)) == (1000, 1000), one.output[-2000:]
+        assert await waiting(session) == 0

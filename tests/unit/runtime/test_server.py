@@ -1,0 +1,120 @@
+"""uvicorn as a part: it starts and stops when we say so (BOOT-1, SHD-1)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from holdfast.runtime.port import bind
+from holdfast.runtime.server import Server, Speech
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Running:
+    """A server with one application, and raw clients."""
+
+    def __init__(self, app: Any) -> None:
+        self.server = Server(app, Speech())
+        self.port = 0
+
+    async def __aenter__(self) -> Running:
+        sock = bind("127.0.0.1", 0)
+        self.port = sock.getsockname()[1]
+        await self.server.listen(sock)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.refuse()
+        self.server.drop()
+        await self.server.end()
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_it_serves_on_a_socket_of_ours() -> None:
+    async with Running(hello) as one:
+        reader, writer = await one.connect()
+        writer.write(REQUEST)
+
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+        assert one.server.busy() == 0
+        writer.close()
+
+
+async def test_refusing_takes_no_further_connection_and_keeps_those_it_has() -> None:
+    async with Running(hello) as one:
+        reader, writer = await one.connect()
+        writer.write(REQUEST)
+        await reader.readuntil(b"hello")
+        one.server.refuse()
+        await asyncio.sleep(0.02)
+
+        with pytest.raises(ConnectionRefusedError):
+            await one.connect()
+        writer.write(REQUEST)
+        assert await reader.readuntil(b"hello")
+        writer.close()
+
+
+async def test_hanging_up_closes_what_is_idle_and_lets_the_busy_answer() -> None:
+    released = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await released.wait()
+        await hello(scope, receive, send)
+
+    async with Running(slow) as one:
+        idle, idle_writer = await one.connect()
+        idle_writer.write(REQUEST)
+        await idle.readuntil(b"hello")
+        busy, busy_writer = await one.connect()
+        busy_writer.write(REQUEST.replace(b"/", b"/slow", 1))
+        await until(lambda: one.server.busy() == 1)
+        assert len(one.server.tasks()) == 1
+
+        one.server.hang_up()
+
+        assert await asyncio.wait_for(idle.read(), 5) == b""
+        released.set()
+        assert (await asyncio.wait_for(busy.read(), 5)).endswith(b"hello")
+        await until(lambda: one.server.busy() == 0)
+        idle_writer.close()
+        busy_writer.close()
+
+
+async def test_dropping_ends_every_connection() -> None:
+    async def stuck(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await receive()  # until its client leaves
+
+    async with Running(stuck) as one:
+        reader, writer = await one.connect()
+        writer.write(REQUEST)
+        await until(lambda: one.server.busy() == 1)
+
+        one.server.drop()
+
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        await until(lambda: one.server.busy() == 0)
+        writer.close()
+
+
+async def test_one_that_never_listened_can_be_ended() -> None:
+    await Server(hello, Speech()).end()
