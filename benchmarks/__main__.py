@@ -13,6 +13,7 @@ import time
 import traceback
 from typing import Any
 
+from benchmarks.load import tool
 from benchmarks.report import RESULTS, Row, markdown, met, table
 
 FIGURES = (
@@ -50,7 +51,9 @@ def main() -> int:
     took = time.monotonic() - began
     _conclude(rows, broken)
     if not (asked.names or asked.quick or broken):
-        RESULTS.write_text(markdown(rows, took=took, load=(load, os.getloadavg()), notes=()))
+        RESULTS.write_text(
+            markdown(rows, took=took, load=(load, os.getloadavg()), notes=(f"Closed-loop load by {tool()}",))
+        )
         print(f"written: benchmarks/{RESULTS.name}, {took:.0f} s")
     return 1 if broken else 0
 

