@@ -37,6 +37,8 @@ from holdfast.telemetry.events import EventLog
 from holdfast.telemetry.gates import line_gate
 from holdfast.telemetry.uncaught import Uncaught
 
+_REST_S = 0.5  # for what is left to itself, after everything else has ended
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -284,7 +286,7 @@ class _Launch:
             timeout=self._settings.shutdown_timeout_s,
         )
         status = await stop.run()
-        return self._leave(status)
+        return await self._leave(status)
 
     async def _close(self) -> None:
         if self._lifespan is not None:
@@ -301,18 +303,21 @@ class _Launch:
             self._server.drop()
             await self._server.end()
 
-    def _leave(self, status: int) -> int:
-        """Threads that do not end would keep the process: they are named, and it leaves without them."""
-        stuck = [
-            one.name
-            for one in threading.enumerate()
-            if not one.daemon and one is not threading.main_thread() and _works(one)
-        ]
-        if status and stuck:
-            self._told.write("error", "left with threads still at work", {"threads": stuck})
+    async def _leave(self, status: int) -> int:
+        """What does not end, and the runner would wait for without end, is named and left behind."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        hanging = (await asyncio.wait(left, timeout=_REST_S))[1] if left else set()
+        if not hanging and not status:
+            return 0
+        threads = [one.name for one in threading.enumerate() if _works(one)]
+        if hanging or threads:
+            tasks = [task.get_name() for task in hanging]
+            self._told.write("error", "left with work still going on", {"tasks": tasks, "threads": threads})
             self._told.close()
             sys.stdout.flush()
-            os._exit(status)
+            os._exit(status or 1)
         return status
 
 
@@ -361,7 +366,9 @@ class _Floor:
 
 
 def _works(thread: threading.Thread) -> bool:
-    """Whether *thread* is busy: an idle worker of a pool ends by itself."""
+    """Whether *thread* would keep the process: an idle worker of a pool ends by itself."""
+    if thread.daemon or thread is threading.main_thread():
+        return False
     frame = sys._current_frames().get(thread.ident or 0)
     while frame is not None:
         if frame.f_code.co_name == "_worker" and frame.f_lineno and frame.f_back is None:

@@ -1,0 +1,267 @@
+"""`holdfast run` as a process: its phases, its signals, its exit status (BOOT-1, BOOT-5, SHD-1, SHD-2)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.drill.ports import quiet_port
+
+pytestmark = pytest.mark.slow
+WITHIN = 20.0
+APP = """
+import asyncio
+from contextlib import asynccontextmanager
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+
+@asynccontextmanager
+async def lifespan(app):
+    print("app starts", flush=True)
+    yield {"pool": "warm"}
+    print("app stops", flush=True)
+
+app = FastAPI(lifespan=lifespan)
+
+@app.get("/pool")
+async def pool(request: Request):
+    return request.state.pool
+
+@app.get("/stream")
+async def stream():
+    async def ticks():
+        while True:
+            yield "tick"
+            await asyncio.sleep(0.05)
+    return StreamingResponse(ticks())
+
+@app.get("/quiet")
+async def quiet():
+    async def nothing():
+        yield "begun"
+        await asyncio.Event().wait()
+    return StreamingResponse(nothing())
+
+@app.get("/slow")
+async def slow():
+    await asyncio.sleep(0.5)
+    return "done"
+
+@app.get("/stubborn")
+async def stubborn():
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+
+@app.get("/haunt")
+async def haunt():
+    app.state.ghost = asyncio.create_task(stubborn(), name="poltergeist")
+"""
+
+
+class Run:
+    """One process, what it has printed, and where it listens."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, port: int) -> None:
+        self.process, self.log, self.port = process, log, port
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+
+    def until(self, words: str) -> None:
+        give_up_at = time.monotonic() + WITHIN
+        while words not in self.output:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < give_up_at, self.output
+            time.sleep(0.02)
+
+    def ask(self, path: str) -> socket.socket:
+        """A request whose answer has not been read yet."""
+        asking = socket.create_connection(("127.0.0.1", self.port), timeout=WITHIN)
+        asking.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        return asking
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=WITHIN) as answer:
+            return json.load(answer)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        began = time.monotonic()
+        self.process.send_signal(number)
+        status = self.process.wait(WITHIN)
+        return status, time.monotonic() - began
+
+
+@contextmanager
+def run(folder: Path, *, ready: bool = True, **environment: str) -> Iterator[Run]:
+    (folder / "shop.py").write_text(APP)
+    log, port = folder / "output", quiet_port()
+    mine = ("HOLDFAST_", "DATABASE_", "DB_", "APP_ENV", "PORT", "HOST", "LOG_", "NOTIFY_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "holdfast"), "run", "shop:app", "--port", str(port)],
+            env={**clean, "LOG_FORMAT": "json", **environment},
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    one = Run(process, log, port)
+    try:
+        if ready:
+            one.until("ready: http://")
+        yield one
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_the_phases_in_strict_order_and_a_line_with_the_address(tmp_path: Path) -> None:
+    """BOOT-1, BOOT-5."""
+    with run(tmp_path) as one:
+        phases = [line["phase"] for line in one.lines if line["event"] == "phase_finished"]
+
+        assert [name for name in phases if name != "startup"] == [
+            "filesystem",
+            "environment",
+            "port",
+            "databases",
+            "application",
+            "routes and error handlers",
+            "listen",
+        ]
+        assert all("duration_ms" in line for line in one.lines if line["event"] == "phase_finished")
+        assert f"ready: http://127.0.0.1:{one.port}" in one.output
+        assert one.get("/pool") == "warm"  # what its lifespan left
+        assert one.get("/_holdfast/api/health")["ok"] is True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_stops_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    """SHD-1: requests in flight finish, the application's shutdown runs, exit 0."""
+    with run(tmp_path) as one, one.ask("/slow") as asking:
+        time.sleep(0.2)
+        status, took = one.stop(number)
+
+        assert b"done" in asking.recv(65536)
+        steps = [line["step"] for line in one.lines if line["event"] == "stop_step"]
+        assert steps == ["drain", "refuse", "hang up", "answer", "cancel", "close"]
+        assert "app stops" in one.output
+        assert status == 0
+        assert took < 3
+
+
+@pytest.mark.parametrize("path", ["/stream", "/quiet"])
+def test_an_endless_stream_does_not_hold_the_stop(tmp_path: Path, path: str) -> None:
+    """SHD-1: streams are told; uvicorn alone waits for them for ever."""
+    with run(tmp_path) as one, one.ask(path) as asking:
+        assert asking.recv(1)
+        time.sleep(0.2)
+        status, took = one.stop()
+
+        assert status == 0, one.output
+        assert took < 3, one.output
+        assert "Traceback" not in one.output
+
+
+def test_what_hangs_is_named_and_the_status_is_one(tmp_path: Path) -> None:
+    """SHD-2."""
+    with run(tmp_path, HOLDFAST_SHUTDOWN_TIMEOUT_MS="1000") as one, one.ask("/stubborn"):
+        time.sleep(0.3)
+        status, took = one.stop()
+
+        assert status == 1, one.output
+        assert took < 5
+        assert "GET /stubborn" in one.output
+
+
+def test_a_second_signal_exits_at_once(tmp_path: Path) -> None:
+    """SHD-2."""
+    with run(tmp_path) as one, one.ask("/stubborn"):
+        time.sleep(0.3)
+        one.process.send_signal(signal.SIGTERM)
+        one.until("stopping")
+        status, took = one.stop()
+
+        assert status == 128 + signal.SIGTERM
+        assert took < 2
+
+
+def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> None:
+    """BOOT-5: not before it listens."""
+    place = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(place)
+        systemd.settimeout(WITHIN)
+        with run(tmp_path, ready=False, NOTIFY_SOCKET=place) as one:
+            assert systemd.recv(200).startswith(b"READY=1")
+            assert one.get("/pool") == "warm"
+            assert one.stop()[0] == 0
+            assert systemd.recv(200).startswith(b"STOPPING=1")
+
+
+def test_the_probe_listener_tells_the_phase_while_it_starts(tmp_path: Path) -> None:
+    """BOOT-4: live at once, started only when everything is up."""
+    port = quiet_port()
+    absent = f"postgresql+asyncpg://app@127.0.0.1:{quiet_port()}/shop"
+    settings = {
+        "HOLDFAST_PROBE_PORT": str(port),
+        "DATABASE_URL": absent,
+        "HOLDFAST_CONNECT_ATTEMPTS": "1000",
+    }
+    with run(tmp_path, ready=False, **settings) as one:
+        one.until("connect_attempted")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
+            assert answer.status == 200
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as asking:
+            asking.sendall(b"GET /startupz HTTP/1.0\r\n\r\n")
+            text = b"".join(iter(lambda: asking.recv(4096), b""))
+
+        assert text.startswith(b"HTTP/1.0 503")
+        assert b'"phase": "databases"' in text
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", one.port), timeout=1)
+
+
+def test_the_command_line_imports_nothing_it_is_not_asked_for() -> None:
+    """PRF-6: `holdfast --help` stays quick."""
+    look = (
+        "import sys; from holdfast.cli import main; "
+        "heavy = {'uvicorn', 'sqlalchemy', 'starlette', 'fastapi', 'pydantic', 'structlog', 'psutil'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+
+    assert told.stdout.strip() == "[]"
+
+
+def test_a_background_task_that_will_not_end_does_not_keep_the_process(tmp_path: Path) -> None:
+    """SHD-2: an application's own loop that swallows its cancellation is named, and left behind."""
+    with run(tmp_path) as one:
+        assert one.get("/haunt") is None
+        status, took = one.stop()
+
+        assert status == 1, one.output
+        assert took < 5
+        assert "poltergeist" in one.output
