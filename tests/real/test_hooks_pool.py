@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hooked import ASYNCPG, POSTGRESQL, PSYCOPG_SYNC, Flavour, Hooked, hooked, isolated, read
+from hooked import ASYNCPG, POSTGRESQL, PSYCOPG_SYNC, Flavour, Hooked, hooked, isolated, read, requested
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from holdfast.databases.adopt import PoolRules, Registry
-from holdfast.databases.sqlalchemy import activate, deactivate
+from holdfast.databases.sqlalchemy import activate, adopt, deactivate
 from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.proxy import Proxy
 
@@ -181,6 +181,21 @@ async def test_engines_to_the_same_place_share_a_database(
         await two.dispose()
         assert len(one.database.links) == 1
         await one.dispose()
+
+
+@every
+async def test_an_engine_derived_by_execution_options_is_the_same_to_us(
+    registry: Registry, shared_postgresql: PostgreSQL, flavour: Flavour
+) -> None:
+    """It shares dialect and pool: hooked twice, every statement would count twice."""
+    async with hooked(flavour, flavour.url(shared_postgresql)) as shop:
+        derived = shop.engine.execution_options(a=1).execution_options(b=2)
+
+        assert adopt(derived, "main") == "main"
+        assert (len(registry), shop.database.name, len(shop.database.drivers)) == (1, "main", 1)
+        with requested("POST") as request:
+            await shop.run(read)
+        assert request.ledger.sent == 1
 
 
 async def test_several_databases_in_one_process_are_told_apart(

@@ -73,6 +73,8 @@ def adopt(engine: Any, name: str | None = None) -> str:
     Fails open: an engine that cannot be hooked works as before, and one warning says why.
     """
     engine = getattr(engine, "sync_engine", engine)
+    while hasattr(engine, "_proxied"):  # derived by execution options: it shares dialect and pool
+        engine = engine._proxied
     hooks = getattr(engine, "_holdfast_hooks", None)
     if hooks is not None:
         if name is not None:

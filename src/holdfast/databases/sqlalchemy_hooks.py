@@ -71,7 +71,7 @@ class Hooks:
         for name in ("do_close", "do_terminate"):
             setattr(dialect, name, self._closing(getattr(dialect, name)))
         dialect.connect = self.connecting.connect
-        self.engine.raw_connection = self._acquiring(self.engine.raw_connection)
+        _hand_on(self.engine, self._acquiring(self.engine.raw_connection))
         event.listen(self.engine, "checkout", self._checked_out)
         event.listen(self.engine, "checkin", self._checked_in)
         event.listen(self.engine, "handle_error", self._error_handled)
@@ -371,6 +371,19 @@ class Hooks:
         if isinstance(connection, Connection):  # for two phases SQLAlchemy hands over its own
             connection = connection.connection
         return self.database.links.get(id(getattr(connection, "dbapi_connection", connection)))
+
+
+def _hand_on(engine: Any, raw_connection: Callable[[], Any]) -> None:
+    """Let *engine*, and those derived from it by execution options, acquire by *raw_connection*."""
+    derive = engine.execution_options
+
+    def with_options(**options: Any) -> Any:
+        derived = derive(**options)
+        _hand_on(derived, raw_connection)
+        return derived
+
+    engine.raw_connection = raw_connection
+    engine.execution_options = with_options
 
 
 def said(error: BaseException) -> str:
