@@ -6,9 +6,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready-dev
 BENCH  := $(VENV)/.ready-bench
+LOWEST := $(VENV)-lowest/.ready
 WORKERS ?= 2
 
-.PHONY: run test unit real bench check format clean help
+.PHONY: run test unit real bench check format lowest clean help
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -39,7 +40,7 @@ format: $(READY)  ## Format in place
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove everything that was made
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-lowest dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -49,4 +50,13 @@ $(READY): pyproject.toml constraints.txt
 
 $(BENCH): $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+lowest: $(LOWEST)  ## The restarts again, on the lowest versions promised
+	$(VENV)-lowest/bin/python -m pytest tests/real/test_ride_through.py -k restart -p no:cacheprovider
+
+$(LOWEST): pyproject.toml constraints-lowest.txt
+	@test -x $(VENV)-lowest/bin/python || $(PYTHON) -m venv $(VENV)-lowest
+	@$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt \
+	    -e '.[demo,psycopg]' psycopg-binary aiohttp hypothesis pytest pytest-asyncio pytest-timeout sqlmodel litestar
 	@touch $@

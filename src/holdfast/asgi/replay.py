@@ -37,6 +37,7 @@ from holdfast.events import (
     RequestRefused,
     RequestReplayed,
 )
+from holdfast.guard.allowance import PROCESS_BUDGET
 from holdfast.policy.replay import Commit
 
 _CODES = {
@@ -113,6 +114,7 @@ class Replay:
         exchange = Exchange(self, scope, body, send, request)
         exchange.task = task = asyncio.current_task(loop)
         self.live.add(exchange)
+        PROCESS_BUDGET.calls += 1
         self._deadlines.add(exchange)
         try:
             if self.door.shut and not await self._admitted(exchange):
@@ -245,8 +247,13 @@ class Replay:
         return await self._waited(exchange, database, entered=True)
 
     async def _backed_off(self, exchange: Exchange) -> bool:
-        """Full jitter, never past the deadline."""
+        """Full jitter, never past the deadline, within the budget that all retries share.
+
+        What waited for a pool in vain has attempted nothing, so it costs no retry.
+        """
         request = exchange.request
+        if (request.ledger.attempts or request.ledger.sent) and not PROCESS_BUDGET.take():
+            return False
         delay = self._dice.random() * self._rules.base_delay * 2.0 ** (request.attempt - 1)
         if monotonic() + delay >= request.deadline_at:
             return False
