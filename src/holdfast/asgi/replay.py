@@ -24,19 +24,12 @@ from holdfast.asgi.deadlines import Deadlines
 from holdfast.asgi.door import Door, Verdict
 from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.needs import Needs
+from holdfast.asgi.telling import Telling
 from holdfast.asgi.types import App, Receive, Scope, Send
 from holdfast.context import Ledger, Request
 from holdfast.databases.adopt import Registry
 from holdfast.databases.database import Database
-from holdfast.events import (
-    BUS,
-    Bus,
-    CleanupFailed,
-    RequestAbandoned,
-    RequestRecovered,
-    RequestRefused,
-    RequestReplayed,
-)
+from holdfast.events import BUS, Bus
 from holdfast.guard.allowance import PROCESS_BUDGET
 from holdfast.policy.replay import Commit
 
@@ -102,7 +95,7 @@ class Replay:
         self._deadlines = deadlines
         self._records = records
         self._rules = rules
-        self._bus = bus
+        self._tell = Telling(bus)
         self._dice = random.Random()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -167,14 +160,7 @@ class Replay:
             return True
         if verdict is Verdict.GONE:
             exchange.ended = True
-            self._bus.publish(
-                RequestAbandoned(
-                    request_id=request.id,
-                    method=request.method,
-                    path=request.path,
-                    held_s=round(request.held_for, 3),
-                )
-            )
+            self._tell.abandoned(request)
             return False
         await self._refuse(exchange, _CODES[verdict], database)
         return False
@@ -211,12 +197,7 @@ class Replay:
             await self._expire(exchange)
             return
         if request.started and exchange.kept is None:
-            self._answered(exchange)
-            if error is not None and not (exchange.ended and request.ledger.fault is not None):
-                self.answers.told(request, error)
-                raise error
-            if error is not None:
-                self._tidied_badly(request, error)
+            self._left(exchange, error)
         else:
             await self._conclude(exchange, error)
 
@@ -266,16 +247,7 @@ class Replay:
         ledger = request.ledger
         if ledger.attempts or ledger.sent:
             request.attempt += 1
-        self._bus.publish(
-            RequestReplayed(
-                request_id=request.id,
-                method=request.method,
-                path=request.path,
-                attempt=request.attempt,
-                database=ledger.lost,
-                cause=type(ledger.error).__name__,
-            )
-        )
+        self._tell.replayed(request)
         exchange.discard()
         exchange.replays += 1
         exchange.body.rewind()
@@ -302,24 +274,7 @@ class Replay:
             raise error
         else:
             await exchange.flush()
-            self._answered(exchange)
-            if error is not None and not (exchange.ended and request.ledger.fault is not None):
-                self.answers.told(request, error)
-                raise error
-            if error is not None:
-                self._tidied_badly(request, error)
-
-    def _tidied_badly(self, request: Request, error: BaseException) -> None:
-        """The answer is complete; what the application did after it failed with its database."""
-        self._records.forget(request)
-        self._bus.publish(
-            CleanupFailed(
-                request_id=request.id,
-                method=request.method,
-                path=request.path,
-                cause=type(error).__name__,
-            )
-        )
+            self._left(exchange, error)
 
     async def _refuse(self, exchange: Exchange, code: str, database: Database | None = None) -> None:
         request = exchange.request
@@ -327,38 +282,33 @@ class Replay:
         if request.started:
             return
         status = await self.answers.refuse(exchange, code, database)
-        self._bus.publish(
-            RequestRefused(
-                request_id=request.id,
-                method=request.method,
-                path=request.path,
-                status=status,
-                code=code,
-                attempts=request.attempt,
-                held_s=round(request.held_for, 3),
-            )
-        )
+        self._tell.refused(request, status, code)
 
     async def _expire(self, exchange: Exchange) -> None:
         self._records.release(exchange.request)
         if not exchange.ended and not exchange.request.started:
             await self._refuse(exchange, "deadline_exceeded")
 
+    def _left(self, exchange: Exchange, error: BaseException | None) -> None:
+        """The application's own answer has left; what it let out goes on, but for one thing: that
+        its database failed it after a complete answer is told, and is no error of the request."""
+        request = exchange.request
+        self._answered(exchange)
+        if error is None:
+            return
+        if exchange.ended and request.ledger.fault is not None:
+            self._records.forget(request)
+            self._tell.tidied_badly(request, error)
+            return
+        self.answers.told(request, error)
+        raise error
+
     def _answered(self, exchange: Exchange) -> None:
         """The application has answered a request that was held or run again."""
         request = exchange.request
         self._give_up_turns(exchange, answered=True)
         if request.held_for or exchange.replays:
-            self._bus.publish(
-                RequestRecovered(
-                    request_id=request.id,
-                    method=request.method,
-                    path=request.path,
-                    status=exchange.status,
-                    attempts=request.attempt,
-                    held_s=round(request.held_for, 3),
-                )
-            )
+            self._tell.recovered(request, exchange.status)
 
     def _give_up_turns(self, exchange: Exchange, *, answered: bool) -> None:
         while exchange.turns:

@@ -1,0 +1,86 @@
+"""What became of requests, told as events: nothing is held, run again, refused or dropped silently."""
+
+from __future__ import annotations
+
+from holdfast.context import Request
+from holdfast.events import (
+    BUS,
+    Bus,
+    CleanupFailed,
+    RequestAbandoned,
+    RequestRecovered,
+    RequestRefused,
+    RequestReplayed,
+)
+
+
+class Telling:
+    """Publishes them on *bus*."""
+
+    __slots__ = ("_bus",)
+
+    def __init__(self, bus: Bus = BUS) -> None:
+        self._bus = bus
+
+    def replayed(self, request: Request) -> None:
+        """It is run again, after what its ledger bears."""
+        ledger = request.ledger
+        self._bus.publish(
+            RequestReplayed(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                attempt=request.attempt,
+                database=ledger.lost,
+                cause=type(ledger.error).__name__,
+            )
+        )
+
+    def recovered(self, request: Request, status: int) -> None:
+        """It was held or run again, and the application has answered it."""
+        self._bus.publish(
+            RequestRecovered(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                status=status,
+                attempts=request.attempt,
+                held_s=round(request.held_for, 3),
+            )
+        )
+
+    def refused(self, request: Request, status: int, code: str) -> None:
+        """We answered in place of the application."""
+        self._bus.publish(
+            RequestRefused(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                status=status,
+                code=code,
+                attempts=request.attempt,
+                held_s=round(request.held_for, 3),
+            )
+        )
+
+    def abandoned(self, request: Request) -> None:
+        """Its client left while it was held."""
+        self._bus.publish(
+            RequestAbandoned(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                held_s=round(request.held_for, 3),
+            )
+        )
+
+    def tidied_badly(self, request: Request, error: BaseException) -> None:
+        """Its answer was complete; what the application did after it failed with its database."""
+        self._bus.publish(
+            CleanupFailed(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                cause=type(error).__name__,
+            )
+        )
