@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
-from running import ASYNCPG, Running, running
+import pytest
+from running import ASYNCPG, Running, Shop, running
 
 from holdfast.drill.postgresql import PostgreSQL
 
@@ -112,6 +114,56 @@ async def test_a_held_body_too_long_to_keep_is_told_or_served_once(postgresql: P
 
     assert status == 201
     assert orders(postgresql) == ["first", "long"]
+
+
+# ── answers that have begun ──────────────────────────────────────────────────────────────────────
+
+EXPORT = """
+from asyncpg_shop import app, engine
+from fastapi.responses import StreamingResponse
+from sqlalchemy import text
+
+runs = []
+
+@app.get("/export")
+async def export():
+    runs.append(1)
+    async def rows():
+        async with engine.connect() as connection:
+            for number in range(200):
+                await connection.execute(text("SELECT pg_sleep(0.05)"))
+                yield f"row {number}\\n"
+    return StreamingResponse(rows())
+
+@app.get("/runs")
+async def count():
+    return len(runs)
+"""
+
+
+async def test_an_answer_that_has_begun_is_never_replayed(postgresql: PostgreSQL, tmp_path: Path) -> None:
+    """REQ-4: it ends where it broke off, and its client can tell."""
+    (tmp_path / "exporting_shop.py").write_text(EXPORT)
+    exporting = Shop("exporting", "exporting_shop:app", "asyncpg")
+    environment = {**exporting.environment(postgresql), "PYTHONPATH": str(tmp_path)}
+    with running(exporting, environment) as one:
+        async with aiohttp.ClientSession(one.url) as session:
+            async with session.get("/export") as answer:
+                rows = [await answer.content.readline() for _ in range(3)]
+                await asyncio.to_thread(postgresql.stop, "immediate")
+                await asyncio.to_thread(postgresql.start)
+                with pytest.raises(aiohttp.ClientPayloadError):
+                    await read_into(rows, answer)
+
+            assert rows == [f"row {number}\n".encode() for number in range(len(rows))]
+            assert await ask(session, "GET", "/runs") == (200, "1")
+            assert (await ask(session, "GET", "/items/1"))[0] == 200
+
+
+async def read_into(rows: list[bytes], answer: aiohttp.ClientResponse) -> None:
+    """The rest of *answer*, line by line; raises when it breaks off."""
+    while line := await asyncio.wait_for(answer.content.readline(), WITHIN):
+        rows.append(line)
 
 
 # ── clients that leave ───────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from contextvars import ContextVar
 from typing import Any
 
@@ -574,6 +575,34 @@ def test_turns_are_given_back_however_it_ends(run, clock) -> None:
     run(story())
 
     assert house.replay.live == set()
+
+
+@pytest.mark.slow
+def test_a_request_that_waits_costs_less_than_sixteen_kibibytes(run, clock) -> None:
+    """PRF-5, property 19: its body included, as long as that is short."""
+    count = 300
+    house = housed(Shop(), clock)
+
+    async def story() -> float:
+        away(house.main)
+        await turns()
+        await waited(1)
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        asking = await waited(count)
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        house.door.close()
+        await asyncio.gather(*asking)
+        return (after - before) / count
+
+    async def waited(number: int) -> list[asyncio.Task[Client]]:
+        asking = [house.asks("POST", client=Client(b"x" * 500)) for _ in range(number)]
+        await turns()
+        assert house.door.waiting >= number
+        return asking
+
+    assert run(story()) < 16 * 1024
 
 
 # ── records ──────────────────────────────────────────────────────────────────────────────────────
