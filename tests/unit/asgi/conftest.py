@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from asgi_stage import JumpingClock, JumpingLoop
+from lobby import Lobby
 
+from holdfast.asgi.door import Rules
 from holdfast.events import BUS, Event
 
 TELLS_TIME = ("answers", "context", "deadlines", "door", "health", "replay")
@@ -41,3 +43,16 @@ def told() -> Iterator[list[Event]]:
     unsubscribe = BUS.subscribe(events.append)
     yield events
     unsubscribe()
+
+
+@pytest.fixture
+def lobby(clock: JumpingClock, run: Any) -> Any:
+    """Runs a story in a lobby of its own."""
+
+    def go(story: Any, rules: Rules | None = None, pool: int = 5) -> Any:
+        async def inside() -> Any:
+            return await story(Lobby(clock, rules, pool))
+
+        return run(inside())
+
+    return go
