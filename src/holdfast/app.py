@@ -100,10 +100,8 @@ class Holdfast:
         watch = self.registry.watch
         if watch is None:
             watch = Watch(watchfulness(self.settings), waiting=self._waiting)
-            self.registry.watched_by(watch)
+            self.registry.watched_by(watch, self.settings.max_wait_s)
         watch.start()
-        for database in self.registry:
-            database.patience_s = self.settings.max_wait_s
         return watch
 
     def listen(self) -> None:

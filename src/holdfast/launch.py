@@ -359,7 +359,7 @@ class _Floor:
     @staticmethod
     def _cut(database: Database) -> None:
         for link in list(database.links.values()):
-            if link.began:
+            if link.began or database.away:  # an idle one of a dead network would be closed politely
                 link.abort()
         for _, cancel in list(database.connecting.values()):
             cancel()

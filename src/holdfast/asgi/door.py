@@ -199,7 +199,7 @@ class Door:
                 loop.call_soon_threadsafe(self._follow, database)
 
     def _follow(self, database: Database) -> None:
-        queue = self._queues[database.name]
+        queue = self._queue_of(database)
         if database.away:
             queue.window = FIRST_WINDOW
         self._advance(queue)

@@ -33,6 +33,7 @@ class Registry:
     def __init__(self) -> None:
         self.watch: Watch | None = None
         self.rules = PoolRules()
+        self.patience_s: float | None = None
         self._listeners: tuple[Callable[[Database], None], ...] = ()
         self._by_place: dict[tuple[object, ...], Database] = {}
         self._lock = threading.Lock()
@@ -57,6 +58,7 @@ class Registry:
             new = database is None
             if database is None:
                 database = Database(self._free(name), target, driver)
+                database.patience_s = self.patience_s
                 self._by_place[place] = database
             else:
                 # one store: the watch reads the first at any moment
@@ -77,10 +79,25 @@ class Registry:
 
         return stop
 
-    def watched_by(self, watch: Watch | None) -> None:
-        """From now on *watch* looks after all of them, those to come too."""
+    def rename(self, database: Database, name: str) -> None:
+        """Make *database* known under *name*; raises ValueError when another one is."""
+        with self._lock:
+            holder = self.get(name)
+            if holder is not None and holder is not database:
+                message = f"the name {name!r} belongs to {holder.target}; give {database.target} another"
+                raise ValueError(message)
+            database.name = name
+
+    def watched_by(self, watch: Watch | None, patience_s: float | None = None) -> None:
+        """From now on *watch* looks after all of them, those to come too.
+
+        Work outside requests waits *patience_s* seconds for one that is away; None: for ever.
+        """
         self.watch = watch
+        self.patience_s = patience_s
         for database in self:
+            database.patience_s = patience_s
+            database.dismissed = False
             if watch is None:
                 database.watched_by(None)
             else:

@@ -47,6 +47,11 @@ class Driver(Protocol):
     networked: bool  # whether there is a connection that can be lost
     provisional: bool  # stands in until the application's own engine is found
 
+    @property
+    def can_knock(self) -> bool:
+        """Whether a byte can be had without logging in."""
+        ...
+
     async def knock(self) -> None:
         """Get one byte out of the server on a fresh connection, without logging in."""
         ...

@@ -78,7 +78,7 @@ def adopt(engine: Any, name: str | None = None) -> str:
     hooks = getattr(engine, "_holdfast_hooks", None)
     if hooks is not None:
         if name is not None:
-            hooks.database.name = name
+            REGISTRY.rename(hooks.database, name)
         return str(hooks.database.name)
     url = engine.url
     backend = url.get_backend_name()

@@ -33,13 +33,18 @@ class EngineDriver:
         self.acquiring = 0  # callers who are asking the pool for a connection
         self.networked = engine.url.get_backend_name() != "sqlite"
 
-    async def knock(self) -> None:
-        """One byte from the server where we know its address and its tongue, else nothing."""
+    @property
+    def can_knock(self) -> bool:
+        """Whether we know one address of it, and its tongue."""
         url = self._engine.url
-        port = _PORTS.get(url.get_backend_name())
-        if port is None or not isinstance(url.host, str) or "," in url.host or url.query.get("host"):
-            return
-        await knock_postgresql(url.host, url.port or port)
+        one_host = isinstance(url.host, str) and "," not in url.host and not url.query.get("host")
+        return url.get_backend_name() in _PORTS and one_host
+
+    async def knock(self) -> None:
+        """One byte from the server; nothing where we cannot."""
+        url = self._engine.url
+        if self.can_knock:
+            await knock_postgresql(str(url.host), url.port or _PORTS[url.get_backend_name()])
 
     async def open(self) -> EngineSession:
         """Log in as the application would: its creator, its listeners, its connect arguments."""

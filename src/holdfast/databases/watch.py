@@ -258,8 +258,9 @@ class Watch:
         """One knock, and one login when a connection was lost: is it there?"""
         began = self.clock.monotonic()
         try:
-            await asyncio.wait_for(database.driver.knock(), self.rules.silence)
-            if log_in:
+            if database.driver.can_knock:
+                await asyncio.wait_for(database.driver.knock(), self.rules.silence)
+            if log_in or not database.driver.can_knock:
                 post = self._posts[database]
                 await post.keep(await self._open(database, self.rules.connect_timeout))
         except Exception as error:  # noqa: BLE001 - whatever a driver raises means: no answer
@@ -308,10 +309,12 @@ class Watch:
                 number += 1
                 silent, refused = self._delays(database, number)
                 try:
-                    if not await knocks.heard(silent):
+                    if database.driver.can_knock and not await knocks.heard(silent):
                         self._missed(database, number, Failed(sent_in, "no answer", silent=True), silent)
                         continue
-                    if not database.state.silent:  # one that refused may still be starting up
+                    if not (
+                        database.state.silent and database.driver.can_knock
+                    ):  # one that refused may still be starting up
                         await post.keep(await self._open(database, self.rules.connect_timeout))
                 except Exception as error:  # noqa: BLE001 - whatever a driver raises means: not yet
                     self._missed(database, number, Failed(sent_in, _said(error)), refused)

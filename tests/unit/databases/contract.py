@@ -41,6 +41,7 @@ async def it_says_what_it_is(rig: Rig) -> None:
 
     assert driver.library
     assert isinstance(driver.networked, bool)
+    assert isinstance(driver.can_knock, bool)
     assert driver.provisional is False
 
 

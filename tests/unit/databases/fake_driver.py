@@ -38,6 +38,7 @@ class FakeDriver:
     """A `Driver` on a server that is told what to do; `latency` is that of one answer, in seconds."""
 
     library = "fake"
+    can_knock = True
 
     def __init__(self, *, networked: bool = True, provisional: bool = False, size: int = 5) -> None:
         self.networked = networked
