@@ -94,6 +94,7 @@ class Request:
         "method",
         "path",
         "started",
+        "timeout_s",
         "user_id",
         "waited_out",
     )
@@ -114,6 +115,7 @@ class Request:
         self.path = path
         self.arrived_at = arrived_at  # monotonic
         self.deadline_at = deadline_at  # monotonic
+        self.timeout_s = 0.0  # what was allowed in all
         self.key = key
         self.attempt = 1
         self.held_for = 0.0  # seconds spent waiting for a database, all attempts together

@@ -30,9 +30,10 @@ def request_of(scope: Scope, timeout: float) -> Request:
         timeout = FOREVER_S
     elif b"Mobi" in headers.get(b"user-agent", b""):
         timeout *= 2
-    request = Request(
-        name, scope.get("method", "GET"), scope["path"], now, now + timeout, _key(headers), kind
-    )
+    request = Request(name, scope.get("method", "GET"), scope["path"], now, now + timeout, None, kind)
+    request.timeout_s = timeout
+    if b"idempotency-key" in headers:
+        request.key = _key(headers[b"idempotency-key"])
     request.headers = headers
     client = scope.get("client")
     if client:
@@ -46,9 +47,6 @@ def background(name: str) -> Request:
     return Request(name, "", "", now, now + FOREVER_S, None, "background")
 
 
-def _key(headers: dict[bytes, bytes]) -> str | None:
-    raw = headers.get(b"idempotency-key")
-    if raw is None:
-        return None
+def _key(raw: bytes) -> str | None:
     key = raw.decode("latin-1").strip()
     return key if 0 < len(key) <= _LONGEST_KEY else None

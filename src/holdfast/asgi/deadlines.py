@@ -28,8 +28,7 @@ class Deadlines:
 
     def add(self, exchange: Exchange) -> None:
         """From now on *exchange* is ended at its deadline."""
-        request = exchange.request
-        length = round(request.deadline_at - request.arrived_at, 3)
+        length = exchange.request.timeout_s
         live = self._live.get(length)
         if live is None:
             live = self._live[length] = {}
@@ -40,9 +39,7 @@ class Deadlines:
 
     def remove(self, exchange: Exchange) -> None:
         """It is over."""
-        request = exchange.request
-        live = self._live[round(request.deadline_at - request.arrived_at, 3)]
-        live.pop(exchange, None)
+        self._live[exchange.request.timeout_s].pop(exchange, None)
 
     def _fire(self, length: float) -> None:
         live = self._live[length]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.asgi.body import Body
 from holdfast.asgi.types import Message, Scope, Send
-from holdfast.context import Ledger, Request
+from holdfast.context import Request
 
 if TYPE_CHECKING:
     from holdfast.asgi.replay import Replay
@@ -73,17 +73,19 @@ class Exchange:
             return
         if self.kept is not None:
             await self._keep(message)
-        elif message["type"] == "http.response.start" and not self.request.started:
-            self.status = message["status"]
-            if self._keeps_back(self.status, self.request.ledger):
+            return
+        request = self.request
+        if message["type"] == "http.response.start" and not request.started:
+            status = self.status = message["status"]
+            ledger = request.ledger
+            if ledger.open_writes > 0 or (status >= 400 and (status >= 500 or ledger.fault is not None)):
                 self.kept = [message]
                 self._kept_bytes = 0
-            else:
-                await self._start(message)
-        else:
-            await self._send(message)
-            if not message.get("more_body", False) and message["type"] == "http.response.body":
-                self.ended = True
+                return
+            self._begin(message)
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.ended = True
+        await self._send(message)
 
     def discard(self) -> None:
         """The answer of this attempt is not to be seen."""
@@ -97,7 +99,8 @@ class Exchange:
         self._settle_timer()
         for message in kept or ():
             if message["type"] == "http.response.start":
-                await self._start(message)
+                self._begin(message)
+                await self._send(message)
             else:
                 await self.send(message)
 
@@ -116,20 +119,16 @@ class Exchange:
         """The body of the answer that is kept back."""
         return b"".join(message.get("body", b"") for message in self.kept or ())
 
-    @staticmethod
-    def _keeps_back(status: int, ledger: Ledger) -> bool:
-        if status >= 400 and (ledger.fault is not None or status >= 500):
-            return True
-        return ledger.open_writes > 0
-
-    async def _start(self, message: Message) -> None:
+    def _begin(self, message: Message) -> None:
+        """The answer starts: it carries the request's id, unless the application has given it one."""
         request = self.request
         request.started = True
-        headers = message.get("headers", ())
-        if not any(name == b"x-request-id" for name, _ in headers):
-            message["headers"] = [*headers, (b"x-request-id", request.id.encode())]
         self.replay.metrics.served(request.method, message["status"])
-        await self._send(message)
+        headers = message.get("headers", ())
+        for name, _ in headers:
+            if name == b"x-request-id":
+                return
+        message["headers"] = [*headers, (b"x-request-id", request.id.encode())]
 
     async def _keep(self, message: Message) -> None:
         kept = self.kept

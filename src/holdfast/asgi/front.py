@@ -63,17 +63,45 @@ class Front:
         self._sockets = sockets
         self._timeout = timeout
         self._stage: Stage | None = None
-        self._always: dict[str, Page] = {}
-        self._unless_own: dict[str, Page] = {}
+        self._pages: dict[str, Page] = {}
         self._owned: dict[str, bool] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
+        # Written out for http: every coroutine in between is entered several times a request.
+        if scope["type"] != "http" or MARK in scope:
+            await self._other(scope, receive, send)
+            return
+        stage = self._stage
+        loop = asyncio.get_running_loop()
+        if stage is None or stage.loop is not loop:
+            stage = self.stage(loop)
+        path = scope["path"]
+        if path in self._pages:
+            page = await self._page(scope)
+            if page is not None:
+                await _show(page, scope, send)
+                return
+        request = request_of(scope, self._timeout)
+        if sum(map(len, request.headers.values())) > LONGEST_HEADERS:
+            await _refuse_headers(send)
+            return
+        marked = dict(scope)
+        marked[MARK] = request
+        if self.state is not None:
+            marked["state"] = self.state
+        token = REQUEST.set(request)
+        try:
+            if self.opened is None or await self._open(stage, marked, receive, send):
+                await stage.replay.run(marked, receive, send, request, loop)
+        finally:
+            REQUEST.reset(token)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is no request of ours to run: another kind of scope, or one that is ours already."""
         kind = scope["type"]
         if MARK in scope:  # wrapped twice: the outer one does it
             await self.app(scope, receive, send)
-        elif kind == "http":
-            await self._http(scope, receive, send)
         elif kind == "websocket":
             await self._websocket(scope, receive, send)
         elif kind == "lifespan":
@@ -104,34 +132,6 @@ class Front:
 
     # ---- http -----------------------------------------------------------------------------------
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stage = self._stage
-        loop = asyncio.get_running_loop()
-        if stage is None or stage.loop is not loop:
-            stage = self.stage(loop)
-        path = scope["path"]
-        page = self._always.get(path)
-        if page is None and path in self._unless_own and not await self._owns(scope):
-            page = self._unless_own[path]
-        if page is not None:
-            await _show(page, scope, send)
-            return
-        request = request_of(scope, self._timeout)
-        if sum(map(len, request.headers.values())) > LONGEST_HEADERS:
-            await _refuse_headers(send)
-            return
-        marked = dict(scope)
-        marked[MARK] = request
-        if self.state is not None:
-            marked["state"] = self.state
-        token = REQUEST.set(request)
-        try:
-            if self.opened is not None and not await self._open(stage, marked, receive, send):
-                return
-            await stage.replay.run(marked, receive, send, request, loop)
-        finally:
-            REQUEST.reset(token)
-
     async def _open(self, stage: Stage, scope: Scope, receive: Receive, send: Send) -> bool:
         """Wait for the application to be there; False when the request was answered instead."""
         assert self.opened is not None
@@ -152,10 +152,15 @@ class Front:
 
     def _lay_out(self, stage: Stage) -> None:
         pages = stage.health.routes()
-        self._always = {PREFIX + path: page for path, page in pages.items()}
         own = own_paths(self.routed)
-        self._unless_own = {path: page for path, page in pages.items() if own is None or path not in own}
-        self._owned = {} if own is None else dict.fromkeys(self._unless_own, False)
+        always = {PREFIX + path: page for path, page in pages.items()}
+        unless_own = {path: page for path, page in pages.items() if own is None or path not in own}
+        self._pages = {**unless_own, **always}
+        self._owned = dict.fromkeys(always if own is None else self._pages, False)
+
+    async def _page(self, scope: Scope) -> Page | None:
+        """Our page of that path, unless the application has one of its own."""
+        return None if await self._owns(scope) else self._pages[scope["path"]]
 
     async def _owns(self, scope: Scope) -> bool:
         """Whether the application answers this path itself; asked once when it has no route table."""

@@ -102,7 +102,10 @@ class Replay:
     async def run(
         self, scope: Scope, receive: Receive, send: Send, request: Request, loop: asyncio.AbstractEventLoop
     ) -> None:
-        """Serve one request to its end. Raises what the application raised, once it is answered."""
+        """Serve one request to its end. Raises what the application raised, once it is answered.
+
+        The first attempt is made here; what follows a failure is another story.
+        """
         body = Body(request, receive, self._rules.body_bytes)
         exchange = Exchange(self, scope, body, send, request)
         exchange.task = task = asyncio.current_task(loop)
@@ -112,7 +115,18 @@ class Replay:
         try:
             if self.door.shut and not await self._admitted(exchange):
                 return
-            await self._attempt(exchange)
+            error: BaseException | None = None
+            try:
+                await self.app(_fresh(scope), body.receive, exchange.send)
+            except Exception as raised:  # noqa: BLE001 - judged below, and raised again there
+                error = raised
+            ledger = request.ledger
+            if error is None and ledger.fault is None and exchange.kept is None and not exchange.expired:
+                self.needs.learn(request.method, request.path, ledger.databases)
+                if exchange.turns or request.held_for:
+                    self._answered(exchange)
+            else:
+                await self._judge(exchange, error)
         except asyncio.CancelledError:
             if not exchange.expired:
                 raise
@@ -120,7 +134,8 @@ class Replay:
             task.uncancel()  # it was the deadline's, and the answer is 504
             await self._expire(exchange)
         finally:
-            self._give_up_turns(exchange, answered=False)
+            if exchange.turns:
+                self._give_up_turns(exchange, answered=False)
             self.live.discard(exchange)
             self._deadlines.remove(exchange)
             body.close()
@@ -166,22 +181,6 @@ class Replay:
         return False
 
     # ---- attempts -------------------------------------------------------------------------------
-
-    async def _attempt(self, exchange: Exchange) -> None:
-        """The first attempt, here; what follows a failure is another story."""
-        request = exchange.request
-        error: BaseException | None = None
-        try:
-            await self.app(_fresh(exchange.scope), exchange.body.receive, exchange.send)
-        except Exception as raised:  # noqa: BLE001 - judged below, and raised again there
-            error = raised
-        ledger = request.ledger
-        if error is None and ledger.fault is None and exchange.kept is None and not exchange.expired:
-            self.needs.learn(request.method, request.path, ledger.databases)
-            if exchange.turns or request.held_for:
-                self._answered(exchange)
-            return
-        await self._judge(exchange, error)
 
     async def _judge(self, exchange: Exchange, error: BaseException | None) -> None:
         """Decide what an attempt that did not simply pass comes to."""

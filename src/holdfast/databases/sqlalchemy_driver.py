@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy.engine import Engine
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import greenlet_spawn
 
 from holdfast.databases import asyncpg, psycopg
@@ -68,10 +69,10 @@ class EngineDriver:
     def exhausted(self) -> bool:
         """Whether whoever asks the pool now has to wait."""
         pool: Any = self._engine.pool
-        if not hasattr(pool, "checkedin") or pool.checkedin():
+        if not isinstance(pool, QueuePool) or pool.checkedin():
             return False
-        most = pool.size() + getattr(pool, "_max_overflow", 0)
-        return most > 0 and bool(pool.checkedout() >= most)
+        most = pool.size() + pool._max_overflow
+        return most > 0 and pool.checkedout() >= most
 
     def pool(self) -> dict[str, int]:
         """The pool's figures; a pool without any (NullPool, StaticPool) has none."""

@@ -23,10 +23,11 @@ from holdfast.databases.sqlalchemy_driver import EngineDriver
 from holdfast.events import BUS, CommitInDoubt, StatementSentAgain
 from holdfast.faults.category import Category, Fault, Outcome
 from holdfast.faults.classify import classify
-from holdfast.faults.redact import redact_text
+from holdfast.faults.said import said
 from holdfast.policy.replay import Commit
 
 PING_AFTER_S = 1.0
+LOOK_AFTER_S = 0.01  # one that was in use a moment ago is not asked of the kernel: that costs a turn
 
 POOL_EXHAUSTED = Fault(
     category=Category.OVERLOAD,
@@ -308,10 +309,12 @@ class Hooks:
         link = database.links.get(id(connection))
         if link is None:
             return
-        if link.generation != database.generation or database.away or link.is_gone():
+        idle = monotonic() - link.used_at
+        gone = link.cut or (idle > LOOK_AFTER_S and link.is_gone())
+        if gone or link.generation != database.generation or database.away:
             link.abort()
             raise exc.DisconnectionError
-        if self.driver.networked and monotonic() - link.used_at > PING_AFTER_S:
+        if idle > PING_AFTER_S and self.driver.networked:
             self._ping(link, connection)
         link.out = True
         link.request = request
@@ -384,12 +387,6 @@ def _hand_on(engine: Any, raw_connection: Callable[[], Any]) -> None:
 
     engine.raw_connection = raw_connection
     engine.execution_options = with_options
-
-
-def said(error: BaseException) -> str:
-    """*error* in one redacted line."""
-    text = " ".join(str(error).split())[:200]
-    return redact_text(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 def _in_doubt(error: Exception) -> bool:

@@ -44,7 +44,7 @@ from holdfast.events import (
     DatabaseSuspected,
     ReconnectAttempted,
 )
-from holdfast.faults.redact import redact_text
+from holdfast.faults.said import said
 
 SWEEP_EVERY = 0.1
 
@@ -124,7 +124,7 @@ class Watch:
         except TimeoutError:
             self._happen(database, Quiet())
         except Exception as error:  # noqa: BLE001 - whatever a driver raises means: no answer
-            self._happen(database, Failed(sent_in, _said(error)))
+            self._happen(database, Failed(sent_in, said(error)))
 
     # ---- the loop -------------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class Watch:
                 self._happen(database, Heard())
             else:
                 silent = isinstance(error, TimeoutError)
-                self._happen(database, Failed(sent_in, _said(error), silent))
+                self._happen(database, Failed(sent_in, said(error), silent))
         else:
             self._happen(database, Answered(sent_in))
 
@@ -317,7 +317,7 @@ class Watch:
                     ):  # one that refused may still be starting up
                         await post.keep(await self._open(database, self.rules.connect_timeout))
                 except Exception as error:  # noqa: BLE001 - whatever a driver raises means: not yet
-                    self._missed(database, number, Failed(sent_in, _said(error)), refused)
+                    self._missed(database, number, Failed(sent_in, said(error)), refused)
                     await asyncio.sleep(refused)
                 else:
                     self._happen(database, Answered(sent_in))
@@ -343,10 +343,3 @@ class Watch:
                 next_s=round(next_s, 3),
             )
         )
-
-
-def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:200]
-    if isinstance(error, TimeoutError) and not text:
-        return "no answer in time"
-    return redact_text(f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -13,7 +13,7 @@ from holdfast.databases.watch import Watch
 from holdfast.events import BUS, Bus, ConnectAttempted
 from holdfast.faults.category import Category, Fault
 from holdfast.faults.classify import classify
-from holdfast.faults.redact import redact_text
+from holdfast.faults.said import said
 from holdfast.settings.failure import Exit, StartFailure
 
 PHASE = "databases"
@@ -74,7 +74,7 @@ async def _reach_one(
                 target=database.target,
                 attempt=attempt,
                 attempts=patience.attempts,
-                cause=_said(error),
+                cause=said(error),
                 timeout_s=patience.timeout,
                 next_s=None if delay is None else round(delay, 3),
             )
@@ -87,7 +87,7 @@ async def _reach_one(
 def failure(database: Database, error: BaseException, fault: Fault, attempts: int) -> StartFailure:
     """What *error* means to whoever started the server, and what to do."""
     tried = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-    description = f"The database {database.target} could not be used ({tried}).\n{_said(error)}"
+    description = f"The database {database.target} could not be used ({tried}).\n{said(error)}"
     return StartFailure(PHASE, description, _action(error, fault), Exit.UNAVAILABLE)
 
 
@@ -114,13 +114,6 @@ def _action(error: BaseException, fault: Fault) -> str:
         "To start without it and hold requests until it appears: HOLDFAST_START_WITHOUT_DATABASE=true.\n"
         "To wait longer: HOLDFAST_CONNECT_ATTEMPTS=20."
     )
-
-
-def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300]
-    if isinstance(error, TimeoutError) and not text:
-        return "no answer in time"
-    return redact_text(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 async def settled(registry: Registry) -> None:
