@@ -236,3 +236,25 @@ async def test_a_read_outside_any_request_disturbs_nobody(shop: Hooked) -> None:
     await shop.run(read)
 
     assert STRAYS.count == before
+
+
+@every
+async def test_what_was_done_on_the_drivers_own_connection_is_in_doubt(shop: Hooked) -> None:
+    """Lent out, used past the dialect, given back: a write may have been made that nobody saw."""
+
+    def work(connection: Connection) -> None:
+        connection.connection.cursor().close()
+
+    with requested("POST", key="k") as request:
+        await shop.run(work)
+
+    assert request.ledger.commit is Commit.UNKNOWN
+    assert not request.may_run_again()
+
+
+@every
+async def test_a_read_on_the_drivers_own_connection_leaves_no_doubt(shop: Hooked) -> None:
+    with requested("GET") as request:
+        await shop.run(lambda connection: connection.connection.cursor().close())
+
+    assert request.may_run_again()

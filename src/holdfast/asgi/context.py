@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from os import urandom
+from random import getrandbits
 from time import monotonic
 
 from holdfast.asgi.types import Scope
@@ -23,7 +23,7 @@ def request_of(scope: Scope, timeout: float) -> Request:
     """
     headers = dict(scope["headers"])
     given = headers.get(b"x-request-id")
-    name = given.decode("ascii") if given is not None and _ID.match(given) else urandom(16).hex()
+    name = given.decode("ascii") if given is not None and _ID.match(given) else f"{getrandbits(128):032x}"
     now = monotonic()
     kind = scope["type"]
     if kind != "http":

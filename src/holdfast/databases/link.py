@@ -36,6 +36,7 @@ class Link:
         "out",
         "pinging",
         "request",
+        "seen",
         "sent",
         "used_at",
         "wrote",
@@ -58,6 +59,7 @@ class Link:
         self.began = 0.0
         self.blocks = blocks  # whoever waits on it is a thread, not a task
         self.sent = 0  # statements of the transaction on it
+        self.seen = False  # a statement went through us since it was checked out
         self.out = False  # checked out of its pool
         self.cut = False  # we ended it
         self.committing = False  # COMMIT is on its way

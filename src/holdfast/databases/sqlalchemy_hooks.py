@@ -27,7 +27,7 @@ from holdfast.faults.said import said
 from holdfast.policy.replay import Commit
 
 PING_AFTER_S = 1.0
-LOOK_AFTER_S = 0.01  # one that was in use a moment ago is not asked of the kernel: that costs a turn
+LOOK_AFTER_S = 0.01  # the kernel is not asked about one in use a moment ago: that costs a turn
 
 POOL_EXHAUSTED = Fault(
     category=Category.OVERLOAD,
@@ -78,7 +78,6 @@ class Hooks:
         event.listen(self.engine, "handle_error", self._error_handled)
 
     # ---- statements -----------------------------------------------------------------------------
-
     def _executing(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
         links = self.database.links
         database = self.database
@@ -151,6 +150,7 @@ class Hooks:
     def _sending(self, link: Link, request: Request | None, statement: str) -> bool:
         """Book *statement*; whether it is a write that commits by itself."""
         link.sent += 1
+        link.seen = True
         reads = reads_only(statement)
         if request is None:
             if not reads:
@@ -237,7 +237,7 @@ class Hooks:
     def _rolling_back(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def seen(connection: Any, *args: Any, **kwargs: Any) -> None:
             link = self._link(connection)
-            if link is None:
+            if link is None or not link.sent:  # the pool resets what was ended before
                 original(connection, *args, **kwargs)
                 return
             link.began = monotonic()
@@ -317,6 +317,7 @@ class Hooks:
         if idle > PING_AFTER_S and self.driver.networked:
             self._ping(link, connection)
         link.out = True
+        link.seen = False
         link.request = request
 
     def _ping(self, link: Link, connection: Any) -> None:
@@ -337,6 +338,10 @@ class Hooks:
     def _checked_in(self, connection: Any, *_: Any) -> None:
         link = self.database.links.get(id(connection))
         if link is not None:
+            request = link.request
+            if not link.seen and request is not None and not request.safe:
+                # Nothing went through the dialect: what the driver's own connection did, nobody saw.
+                request.ledger.settle(Commit.UNKNOWN)
             link.out = False
             link.request = None
             link.used_at = monotonic()
