@@ -167,7 +167,7 @@ class Holdfast:
             self.registry,
             door,
             answers,
-            Deadlines(answers.late),
+            Deadlines(answers.late, self.registry.cancel),
             self.metrics,
             self.incidents,
             ReplayRules(

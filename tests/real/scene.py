@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from load import Load, Record, Shape, Verdict, judge, tally
 from running import Running, Shop, running
 
 from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.proxy import Proxy
 from holdfast.drill.servers import real_server
+from load import Load, Record, Shape, Verdict, judge, tally
 
 
 @dataclass(slots=True)

@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 
 import pytest
-from load import IN_DOUBT, Load, Record, Shape
 from running import ASYNCPG, EVERY_SHOP, Running, Shop, running
 
 from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.proxy import Proxy, commits
+from load import IN_DOUBT, Load, Record, Shape
 
 ONLY_BY_HAND = Shape(rate=0.01)  # the load's own arrivals stay out of the way
 

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 from holdfast.asgi.exchange import Exchange
+from holdfast.context import Request
 
 GRACE_S = 0.25
 
@@ -20,8 +21,13 @@ GRACE_S = 0.25
 class Deadlines:
     """The deadlines of one loop's requests. `late` answers for an attempt that does not end."""
 
-    def __init__(self, late: Callable[[Exchange], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self,
+        late: Callable[[Exchange], Coroutine[Any, Any, None]],
+        cancel: Callable[[Request], None] = lambda _: None,
+    ) -> None:
         self._late = late
+        self._cancel = cancel  # what a thread of the request waits for in a database
         self._live: dict[float, dict[Exchange, None]] = {}
         self._armed: set[float] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,6 +67,7 @@ class Deadlines:
         exchange.expired = True
         if exchange.task is not None:
             exchange.task.cancel()
+        self._cancel(exchange.request)
         loop.call_later(GRACE_S, self._insist, exchange)
 
     def _insist(self, exchange: Exchange) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from holdfast.context import Request
 from holdfast.databases.database import Database, Driver
 from holdfast.databases.watch import Watch
 from holdfast.events import BUS, DatabaseFound
@@ -78,6 +79,13 @@ class Registry:
             self._listeners = tuple(one for one in self._listeners if one is not listener)
 
         return stop
+
+    def cancel(self, request: Request) -> None:
+        """Have the servers end the statements that threads of *request* wait for."""
+        for database in self:
+            for link in list(database.links.values()):
+                if link.request is request:
+                    link.cancel()
 
     def rename(self, database: Database, name: str) -> None:
         """Make *database* known under *name*; raises ValueError when another one is."""

@@ -40,6 +40,10 @@ def aborter(connection: Any) -> Callable[[], None]:
     return abort
 
 
+def canceller(_connection: Any) -> None:
+    """asyncpg asks the server itself when a task is cancelled."""
+
+
 def fileno(connection: Any) -> Callable[[], int] | None:
     """A function that tells the socket's descriptor, -1 once it is closed; None without one."""
     transport = getattr(connection, "_transport", None)

@@ -6,6 +6,7 @@ Its owner is the task or thread that has checked it out; the monitor only reads,
 from __future__ import annotations
 
 import select
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ class Link:
 
     __slots__ = (
         "_abort",
+        "_cancel",
         "_fileno",
         "began",
         "blocks",
@@ -51,6 +53,7 @@ class Link:
         fileno: Callable[[], int] | None,
         *,
         blocks: bool = False,
+        cancel: Callable[[], None] | None = None,
     ) -> None:
         self.connection = connection  # as the library's pool knows it
         self.generation = generation
@@ -69,6 +72,24 @@ class Link:
         self.ledger: Ledger | None = None  # of the attempt that wrote
         self._abort = abort
         self._fileno = fileno
+        self._cancel = cancel
+
+    def cancel(self) -> None:
+        """Have the server end the statement that blocks a thread; the connection lives on if it can.
+
+        From any thread, at once: asking the server happens in a thread of its own. A COMMIT is
+        never cancelled; what a task waits for is cancelled with the task.
+        """
+        if self._cancel is None or not self.began or self.committing:
+            return
+        threading.Thread(target=self._cancel_or_abort, name="holdfast-cancel", daemon=True).start()
+
+    def _cancel_or_abort(self) -> None:
+        assert self._cancel is not None
+        try:
+            self._cancel()
+        except Exception:  # noqa: BLE001 - whatever a driver raises: it could not be asked
+            self.abort()
 
     def abort(self) -> None:
         """End the connection at once: whoever waits on it gets an error. From any thread."""

@@ -34,6 +34,12 @@ def aborter(connection: Any) -> Callable[[], None]:
     return shutting_down(fileno(connection))
 
 
+def canceller(connection: Any) -> Callable[[], None]:
+    """A function that asks the server to end what *connection* runs; it blocks, and may raise."""
+    safe = getattr(connection, "cancel_safe", None)  # since 3.2; the other ignores encryption
+    return safe if safe is not None else connection.cancel  # type: ignore[no-any-return]
+
+
 def fileno(connection: Any) -> Callable[[], int]:
     """A function that tells the socket's descriptor, -1 once it is closed."""
 

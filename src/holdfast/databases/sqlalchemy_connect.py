@@ -121,15 +121,23 @@ class Connecting:
     def _welcome(self, connection: Any) -> None:
         database = self.database
         library = self._library
-        abort, fileno = _nothing, None
+        abort, fileno, cancel = _nothing, None, None
         if library is not None:
             own = getattr(connection, "driver_connection", connection)
             abort, fileno = library.aborter(own), library.fileno(own)
+            if not self._dialect.is_async:
+                cancel = library.canceller(own)
             if fileno is not None and REGISTRY.rules.active:
                 keep_alive(fileno())
         now = monotonic()
         link = database.links[id(connection)] = Link(
-            connection, database.generation, now, abort, fileno, blocks=not self._dialect.is_async
+            connection,
+            database.generation,
+            now,
+            abort,
+            fileno,
+            blocks=not self._dialect.is_async,
+            cancel=cancel,
         )
         link.idle_limit = self.driver.idle_limit
         database.heard_at = now
