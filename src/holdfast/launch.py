@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import signal
@@ -20,6 +19,7 @@ from holdfast.databases.database import Database
 from holdfast.events import BUS
 from holdfast.faults.classify import classify
 from holdfast.runtime import folders
+from holdfast.runtime.collector import spare_the_collector
 from holdfast.runtime.lifespan import Lifespan, LifespanFailed
 from holdfast.runtime.located import locate
 from holdfast.runtime.notify import notify_ready, notify_stopping
@@ -169,8 +169,7 @@ class _Launch:
                 self._front.stage()
             await self._listen()
         hold.vital.started, hold.vital.phase = True, "ready"
-        gc.collect()
-        gc.freeze()  # what startup made lives as long as the process: no collection need look at it
+        spare_the_collector()
         for warning in notify_ready(os.environ):
             self._told.write("warning", warning)
         self._told.write("info", f"ready: http://{_shown(settings.host)}:{settings.port}")
