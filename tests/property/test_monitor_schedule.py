@@ -138,7 +138,7 @@ def test_a_probe_is_never_more_than_a_jittered_second_away(
     attempt: int, away_for: float, patience: float, silent: bool, dice: float
 ) -> None:
     delay = probe_delay(attempt, away_for, patience, silent=silent, dice=dice)
-    least = 0.25 if silent else 0.05
+    least = 0.25 if silent else 0.025
 
     assert 0.8 * least <= delay <= 1.2
 

@@ -192,13 +192,13 @@ def _disconnected(state: Disconnected, happening: Happening, now: float) -> Step
 def probe_delay(attempt: int, away_for: float, patience: float, *, silent: bool, dice: float) -> float:
     """Seconds between one probe of an absent database and the next.
 
-    50 ms while the outage is younger than *patience* and the host refuses at once, so that its
+    25 ms while the outage is younger than *patience* and the host refuses at once, so that its
     first breath is noticed: a refusal costs both sides next to nothing. 250 ms when it is
     *silent*, since such probes pile up. After that it doubles to 1 s. *dice* in [0, 1) spreads
     the result over ±20 %.
     """
-    least = 0.25 if silent else 0.05
+    least = 0.25 if silent else 0.025
     over = max(0.0, away_for - patience)
-    doublings = min(attempt, over, 5.0)  # more would say nothing, and overflow after a thousand
+    doublings = min(attempt, over, 6.0)  # more would say nothing, and overflow after a thousand
     delay = least if over == 0.0 else min(1.0, least * 2.0**doublings)
     return delay * (0.8 + 0.4 * dice)

@@ -174,12 +174,12 @@ def test_each_state_has_a_public_name() -> None:
 @pytest.mark.parametrize(
     ("attempt", "away_for", "silent", "expected"),
     [
-        (1, 0.0, False, 0.05),
-        (100, 60.0, False, 0.05),  # up to and with its patience
-        (1, 60.5, False, 0.05 * 2**0.5),  # no step where patience ends
-        (1, 62.0, False, 0.1),
-        (2, 62.0, False, 0.2),
-        (100, 63.0, False, 0.4),
+        (1, 0.0, False, 0.025),
+        (100, 60.0, False, 0.025),  # up to and with its patience
+        (1, 60.5, False, 0.025 * 2**0.5),  # no step where patience ends
+        (1, 62.0, False, 0.05),
+        (2, 62.0, False, 0.1),
+        (100, 63.0, False, 0.2),
         (100, 3600.0, False, 1.0),
         (1, 0.0, True, 0.25),
         (100, 61.0, True, 0.5),
