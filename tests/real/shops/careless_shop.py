@@ -1,0 +1,86 @@
+"""A shop that catches nothing: every error of its database and of its own gets out."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import Depends, FastAPI
+from pydantic import BaseModel
+from sqlalchemy import CheckConstraint
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+engine = create_async_engine(os.environ["DATABASE_URL"])
+new_session = async_sessionmaker(engine, expire_on_commit=False)
+kept: set[asyncio.Task[None]] = set()
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Customer(Base):
+    __tablename__ = "customers"
+    __table_args__ = (CheckConstraint("age > 0"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    age: Mapped[int]
+
+
+class CustomerIn(BaseModel):
+    email: str
+    age: int = 30
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    yield
+
+
+async def get_session() -> AsyncIterator[AsyncSession]:
+    async with new_session() as session:
+        yield session
+        await session.commit()  # after the answer, as many do
+
+
+SessionDep = Annotated[AsyncSession, Depends(get_session)]
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/customers", status_code=201)
+async def create(customer: CustomerIn, session: SessionDep):
+    row = Customer(**customer.model_dump())
+    session.add(row)
+    await session.flush()
+    return {"id": row.id}
+
+
+@app.get("/broken")
+async def broken():
+    raise RuntimeError("the password is hunter2-very-secret")
+
+
+@app.get("/task")
+async def task():
+    async def fail() -> None:
+        raise RuntimeError("nobody awaits me")
+
+    one = asyncio.create_task(fail())
+    await asyncio.wait([one])
+    return {}
+
+
+@app.get("/thread")
+async def thread():
+    def fail() -> None:
+        raise RuntimeError("nobody joins me")
+
+    one = threading.Thread(target=fail)
+    one.start()
+    await asyncio.to_thread(one.join)
+    return {}
