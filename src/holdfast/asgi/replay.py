@@ -122,7 +122,8 @@ class Replay:
                 error = raised
             ledger = request.ledger
             if error is None and ledger.fault is None and exchange.kept is None and not exchange.expired:
-                self.needs.learn(request.method, request.path, ledger.databases)
+                if exchange.status < 400:  # a refused form says nothing of what a good one needs
+                    self.needs.learn(request.method, request.path, ledger.databases)
                 if exchange.turns or request.held_for:
                     self._answered(exchange)
             else:

@@ -80,6 +80,27 @@ def test_a_route_known_to_need_it_waits_before_it_enters(run, clock) -> None:
     assert house.of(RequestReplayed) == []
 
 
+def test_a_refused_form_says_nothing_of_what_its_route_needs(run, clock) -> None:
+    """REQ-3: the first order was no order and never came to the database; the second tells."""
+    statuses = iter([422, 201])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        status = next(statuses)
+        if status == 201:
+            ledger().databases.add("main")
+        await answers(send, status)
+
+    house = housed(app, clock)
+
+    async def story() -> None:
+        await house.ask("POST", "/orders")
+        await house.ask("POST", "/orders")
+
+    run(story())
+
+    assert house.replay.needs.of("POST", "/orders") == {"main"}
+
+
 def test_other_routes_pass_while_it_is_away(run, clock) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answers(send)
