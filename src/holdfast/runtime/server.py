@@ -23,6 +23,30 @@ class Speech:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+LINGER_S = 0.5
+
+
+class _Lingering:
+    """A transport that is closed a little later than it is told."""
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+
+    def close(self) -> None:
+        """Close it when its client has had the time to answer."""
+        self._loop.call_later(LINGER_S, self._transport.close)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def _speaks_websocket(connection: Any) -> bool:
+    """Whether the handshake of a WebSocket has been completed on it; by uvicorn's three protocols."""
+    event = getattr(connection, "handshake_completed_event", None)
+    return bool(event.is_set() if event is not None else getattr(connection, "handshake_complete", False))
+
+
 class _NotTold(logging.Filter):
     """Keeps uvicorn from telling an exception that has been told already."""
 
@@ -41,6 +65,7 @@ class Server:
         options = {"log_config": None, "lifespan": "off", "access_log": speech.access_log, **speech.extra}
         self._config = uvicorn.Config(app, **options)
         self._server = uvicorn.Server(self._config)
+        self._parting: set[Any] = set()
         self._ticking: asyncio.Task[None] | None = None
 
     async def listen(self, sock: socket.socket) -> None:
@@ -56,9 +81,23 @@ class Server:
             listener.close()
 
     def hang_up(self) -> None:
-        """Close WebSockets with 1012, idle connections at once, busy ones after their answer."""
+        """Close WebSockets with 1012, idle connections at once, busy ones after their answer.
+
+        A WebSocket's connection stays for a moment, so that its client can say goodbye too
+        (RFC 6455, section 7.1.1): one that meets a closed connection there reports 1006.
+        """
+        loop = asyncio.get_running_loop()
         for connection in list(self._server.server_state.connections):
+            if _speaks_websocket(connection):
+                staying: Any = _Lingering(connection.transport, loop)
+                connection.transport = staying
+                self._parting.add(connection)
             connection.shutdown()
+
+    def parting(self) -> int:
+        """How many WebSockets have been told to go and have not gone yet."""
+        self._parting &= self._server.server_state.connections
+        return len(self._parting)
 
     def busy(self) -> int:
         """How many requests and WebSockets are still being handled."""

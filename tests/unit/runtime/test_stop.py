@@ -37,6 +37,9 @@ class Server:
     def drop(self) -> None:
         self.log.append("drop")
 
+    def parting(self) -> int:
+        return 0
+
     def busy(self) -> int:
         return len(self.handlers)
 
