@@ -1,4 +1,4 @@
-"""PRM-5: the test suites of applications give the same results with holdfast's hooks as without."""
+"""DB-1, PRM-5: suites of applications, one a driver, give the same results with the hooks as without."""
 
 from __future__ import annotations
 
