@@ -12,11 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from holdfast.asgi import door as module
 from holdfast.asgi.body import Body
-from holdfast.asgi.door import FIRST_WINDOW, Door, Rules, Verdict
+from holdfast.asgi.door import Door, Rules, Verdict
 from holdfast.context import Request
 from holdfast.databases.database import Database
 from holdfast.databases.monitor import Connected, Disconnected, Recovering, Suspect
 from holdfast.events import Bus
+from holdfast.policy.window import FIRST
 
 pytestmark = pytest.mark.slow
 ROOM, POOL = 12, 6
@@ -29,6 +30,9 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def process_time(self) -> float:
+        return self.now / 2
 
     def wall(self) -> float:
         return self.now
@@ -81,7 +85,8 @@ class DoorSchedule(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.clock = Clock()
-        self.real, module.monotonic = module.monotonic, self.clock.monotonic
+        self.real = (module.monotonic, module.process_time)
+        module.monotonic, module.process_time = self.clock.monotonic, self.clock.process_time
         self.loop = Loop(self.clock)
         self.database = Database("main", "db", Pool(), self.clock)
         rules = Rules(max_wait=10.0, max_waiting=ROOM, fail_fast_after=60.0)
@@ -102,7 +107,7 @@ class DoorSchedule(RuleBasedStateMachine):
         self.turn()
         assert (self.door.waiting, self.door.waiting_inside) == (0, 0)
         self.loop.close()
-        module.monotonic = self.real
+        module.monotonic, module.process_time = self.real
 
     def turn(self) -> None:
         async def turns() -> None:
@@ -196,7 +201,7 @@ class DoorSchedule(RuleBasedStateMachine):
         if hasattr(self, "door"):
             queue = self.door._queues["main"]
             assert queue.going == len(self.inside)
-            assert FIRST_WINDOW <= queue.window <= POOL
+            assert FIRST <= queue.window.width <= POOL
             assert queue.going <= POOL
 
     @invariant()
@@ -211,7 +216,7 @@ class DoorSchedule(RuleBasedStateMachine):
         """Nobody starves: with the database settled, either none waits or the window is full."""
         if hasattr(self, "door") and self.database.settled and self.waiting:
             queue = self.door._queues["main"]
-            assert queue.going >= queue.window
+            assert queue.going >= queue.window.width
 
     @invariant()
     def the_door_is_shut_while_the_database_is_away(self) -> None:

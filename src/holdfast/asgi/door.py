@@ -8,8 +8,8 @@
 
 The owner of a door is the server's loop: every method is called there, and what the watch's
 thread has to say is handed over with `call_soon_threadsafe`. After an outage those who waited go
-first come first served, no faster than the answers come back: the window starts small, grows by
-one with each answer, up to what the pool can serve.
+first come first served, no faster than the answers come back: the window (`policy/window.py`)
+starts small and opens while that helps, up to what the pool can serve.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from time import monotonic
+from time import monotonic, process_time
 
 from holdfast.asgi.body import Body
 from holdfast.context import Request
 from holdfast.databases.database import Database
 from holdfast.databases.monitor import Drained
 from holdfast.events import BUS, Bus, RequestHeld
+from holdfast.policy.window import Window
 
-FIRST_WINDOW = 4
 LARGEST_WINDOW = 32
 
 
@@ -156,7 +156,7 @@ class Door:
         queue = self._queue_of(database)
         queue.going -= 1
         if answered:
-            queue.window = min(queue.window + 1, queue.largest())
+            queue.window.answered(monotonic(), process_time(), queue.largest())
         self._advance(queue)
 
     # ---- inside ---------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ class Door:
     def _follow(self, database: Database) -> None:
         queue = self._queue_of(database)
         if database.away:
-            queue.window = FIRST_WINDOW
+            queue.window.narrow()
         self._advance(queue)
         self._refresh_shut()
 
@@ -209,7 +209,7 @@ class Door:
         """Let go as many as the window allows, and say so when nobody is left."""
         if not queue.database.settled:
             return
-        while queue.waiters and queue.going < queue.window:
+        while queue.waiters and queue.going < queue.window.width:
             if queue.waiters.popleft().settle(Verdict.GO):
                 queue.going += 1
         if not queue.waiters:
@@ -232,7 +232,7 @@ class Queue:
         self.database = database
         self.waiters: deque[Waiter] = deque()
         self.going = 0
-        self.window = FIRST_WINDOW
+        self.window = Window()
 
     def join(self, waiter: Waiter) -> None:
         """Stand in line by the time of arrival: whoever was inside when it happened came first."""
@@ -244,7 +244,7 @@ class Queue:
 
     def largest(self) -> int:
         """As many as the pool has connections, within reason."""
-        return max(FIRST_WINDOW, min(LARGEST_WINDOW, self.database.pool()["max"] or LARGEST_WINDOW))
+        return min(LARGEST_WINDOW, self.database.pool()["max"] or LARGEST_WINDOW)
 
 
 class Waiter:

@@ -6,8 +6,9 @@ import pytest
 from asgi_stage import suspect, turns
 from lobby import Lobby
 
-from holdfast.asgi.door import FIRST_WINDOW, LARGEST_WINDOW, Verdict
+from holdfast.asgi.door import LARGEST_WINDOW, Verdict
 from holdfast.databases.monitor import Connected, Drained
+from holdfast.policy.window import FIRST, ROUND
 
 
 def test_the_door_is_open_while_the_database_answers(lobby) -> None:
@@ -23,14 +24,14 @@ def test_it_shuts_with_the_outage_and_opens_when_the_last_has_gone(lobby) -> Non
         await lobby.lose()
         assert lobby.door.shut
         assert lobby.door.first_shut(["main"]) is lobby.database
-        await lobby.come(FIRST_WINDOW + 1)
+        await lobby.come(FIRST + 1)
 
         await lobby.recover()
         assert lobby.door.shut  # one still waits, and whoever comes now stands behind it
         lobby.door.went(lobby.database, answered=True)
         await turns()
 
-        assert len(lobby.went) == FIRST_WINDOW + 1
+        assert len(lobby.went) == FIRST + 1
         assert not lobby.door.shut
         assert isinstance(lobby.reports[-1], Drained)
 
@@ -62,20 +63,33 @@ def test_those_who_arrived_together_go_in_the_order_they_came(lobby) -> None:
     lobby(story)
 
 
-def test_the_window_starts_small_and_grows_with_answers(lobby) -> None:
+def test_the_window_starts_small_and_opens_while_the_process_is_idle(lobby) -> None:
     async def story(lobby: Lobby) -> None:
         await lobby.lose()
-        await lobby.come(40)
+        await lobby.come(100)
         await lobby.recover()
 
-        seen = [len(lobby.went)]
+        seen = [lobby.queue.going]
         for _ in range(4):
-            lobby.door.went(lobby.database, answered=True)
+            lobby.answer(ROUND + 1)
             await turns()
-            seen.append(len(lobby.went))
+            seen.append(lobby.queue.going)
 
-        # Each answer lets one go in its place, and one more.
-        assert seen == [4, 6, 8, 10, 12]
+        assert seen == [4, 8, 16, 16, 20]  # a round is as long as the window is wide
+
+    lobby(story, pool=20)
+
+
+def test_the_window_stays_small_while_the_process_computes(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(100)
+        await lobby.recover()
+        lobby.answer(60, busy=0.9)
+        await turns()
+
+        assert len(lobby.went) == FIRST + 60
+        assert lobby.queue.going == FIRST
 
     lobby(story, pool=20)
 
@@ -89,22 +103,21 @@ def test_a_failure_gives_its_turn_back_and_the_window_does_not_grow(lobby) -> No
         lobby.door.went(lobby.database, answered=False)
         await turns()
 
-        assert len(lobby.went) == FIRST_WINDOW + 1
-        assert lobby.queue.going == FIRST_WINDOW
+        assert len(lobby.went) == FIRST + 1
+        assert lobby.queue.going == FIRST
 
     lobby(story)
 
 
 @pytest.mark.parametrize(
-    ("pool", "largest"), [(1, FIRST_WINDOW), (20, 20), (500, LARGEST_WINDOW), (0, LARGEST_WINDOW)]
+    ("pool", "largest"), [(1, FIRST), (20, 20), (500, LARGEST_WINDOW), (0, LARGEST_WINDOW)]
 )
 def test_the_window_ends_at_what_the_pool_serves(lobby, pool: int, largest: int) -> None:
     async def story(lobby: Lobby) -> None:
         await lobby.lose()
         await lobby.come(200)
         await lobby.recover()
-        for _ in range(100):
-            lobby.door.went(lobby.database, answered=True)
+        lobby.answer(100)
         await turns()
 
         assert lobby.queue.going == largest
@@ -117,8 +130,7 @@ def test_a_second_outage_starts_small_again(lobby) -> None:
         await lobby.lose()
         await lobby.come(60)
         await lobby.recover()
-        for _ in range(10):
-            lobby.door.went(lobby.database, answered=True)
+        lobby.answer(10)
         await turns()
         gone = len(lobby.went)
         await lobby.lose()
@@ -129,7 +141,7 @@ def test_a_second_outage_starts_small_again(lobby) -> None:
 
         await lobby.recover()
 
-        assert len(lobby.went) == gone + FIRST_WINDOW
+        assert len(lobby.went) == gone + FIRST
 
     lobby(story, pool=20)
 

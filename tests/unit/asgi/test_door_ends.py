@@ -9,9 +9,10 @@ from asgi_stage import Client, Pool, away, back, turns
 from lobby import Lobby
 
 from holdfast.asgi.body import Body
-from holdfast.asgi.door import FIRST_WINDOW, Rules, Verdict
+from holdfast.asgi.door import Rules, Verdict
 from holdfast.databases.database import Database
 from holdfast.events import RequestHeld
+from holdfast.policy.window import FIRST
 
 
 def test_time_is_up_after_the_longest_wait(lobby) -> None:
@@ -182,7 +183,7 @@ def test_cancelling_leaks_neither_a_place_nor_a_turn(lobby, at: str) -> None:
 def test_a_turn_given_back_goes_to_the_next(lobby) -> None:
     async def story(lobby: Lobby) -> None:
         await lobby.lose()
-        waiting = await lobby.come(FIRST_WINDOW + 1)
+        waiting = await lobby.come(FIRST + 1)
         back(lobby.database)
         lobby.door._follow(lobby.database)
 
