@@ -37,6 +37,30 @@ class _Strays:
 STRAYS = _Strays()
 
 
+class Marker:
+    """Marks the transactions of one unit of work, so that it can be asked later what became of them.
+
+    A row `(key, number)` of the marker table is written in each transaction that writes. Its owner
+    is whoever set it: the request's key, or `run_transaction`.
+    """
+
+    __slots__ = ("database", "ends", "existed", "fingerprint", "key", "number")
+
+    def __init__(self, key: str, fingerprint: str = "") -> None:
+        self.key = key  # hexadecimal
+        self.fingerprint = fingerprint
+        self.number = 0  # transactions committed so far by this attempt
+        self.ends: list[Commit] = []  # how each ended
+        self.existed = False  # the marker was there: an earlier attempt has had its effect
+        self.database: str | None = None  # name of the one that holds the first marker
+
+    def again(self) -> None:
+        """Another attempt begins."""
+        self.number = 0
+        self.ends.clear()
+        self.existed = False
+
+
 class Ledger:
     """What one attempt at a request sent to databases, and what became of it."""
 
@@ -91,6 +115,7 @@ class Request:
         "key",
         "kind",
         "ledger",
+        "marker",
         "method",
         "path",
         "started",
@@ -126,6 +151,7 @@ class Request:
         self.user_id: str | None = None
         self.client: str | None = None
         self.headers: Any = ()  # raw ASGI headers, read only when something has to be told
+        self.marker: Marker | None = None  # of a keyed request whose key is kept
         self.ledger = Ledger()
 
     @property
@@ -152,3 +178,5 @@ class Request:
 
 
 REQUEST: ContextVar[Request | None] = ContextVar("holdfast_request", default=None)
+MARKER: ContextVar[Marker | None] = ContextVar("holdfast_marker", default=None)
+"""What marks the transactions of a `run_transaction`; where there is none, the request's does."""

@@ -127,6 +127,28 @@ class CommitInDoubt(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommitResolved(Event):
+    """The database was asked what became of a COMMIT whose answer was lost."""
+
+    name = "commit_resolved"
+    level = "info"
+    database: str
+    request_id: str | None
+    outcome: str
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkersOff(Event):
+    """Keys cannot be kept in a database, so commits in doubt cannot be resolved there."""
+
+    name = "markers_off"
+    level = "warning"
+    database: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatementSentAgain(Event):
     """The first statement of a transaction, which only reads, was sent again on a fresh connection."""
 

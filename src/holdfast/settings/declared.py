@@ -14,7 +14,7 @@ from holdfast.settings.envfile import Line, read_lines
 from holdfast.settings.report import Problem
 
 TABLE = "[tool.holdfast]"
-_KEYS = ("settings", "journal")
+_KEYS = ("settings", "journal", "require_key")
 _CLASS = Problem(f"{TABLE} settings", "", "the application's settings class", "shop.config:Settings")
 
 

@@ -10,9 +10,12 @@ import re
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
+from holdfast.policy.routes import Routes
+
 _WHOLE = re.compile(r"[+-]?[0-9]{1,15}", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,12})\s*([kmg]?)(i?b)?", re.ASCII)
 _SCHEME = re.compile(r"[a-z][a-z0-9.-]*(\+[a-z0-9_.-]+)?", re.ASCII)
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
@@ -177,6 +180,27 @@ def origins(given: str) -> str:
     """One or more http(s) URLs, separated by commas."""
     read = url("http", "https")
     return ",".join(read(one) for one in given.split(","))
+
+
+def redis_url(given: str) -> str:
+    """A URL of a Redis server."""
+    return url("redis", "rediss", "unix", host=False)(given)
+
+
+def identifier(given: str) -> str:
+    """A name that SQL takes without quotes."""
+    name = given.strip()
+    if not _IDENTIFIER.fullmatch(name):
+        raise ValueError("must be a name of letters, digits and underscores, 63 at most")
+    return name
+
+
+def routes(given: str) -> Routes:
+    """Routes, separated by commas."""
+    try:
+        return Routes(one.strip() for one in given.split(",") if one.strip())
+    except ValueError:
+        raise ValueError("must be routes such as POST /orders, separated by commas") from None
 
 
 def weakness(secret: str) -> str | None:

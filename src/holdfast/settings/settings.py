@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from holdfast.policy.routes import Routes
 from holdfast.settings import parse
 from holdfast.settings.report import Misconfigured, Problem, may_show
 
+_OURS = "HOLDFAST_"
 APP_ENVS = ("development", "staging", "production", "test")
 
 
@@ -115,6 +117,68 @@ class Settings:
     replay_body_bytes: int = _is(
         65536,
         Setting("HOLDFAST_REPLAY_BODY_BYTES", parse.size, "longest body kept for running again", "65536"),
+    )
+    idempotency: bool = _is(
+        True, Setting("HOLDFAST_IDEMPOTENCY", parse.boolean, "whether keys are kept in the database", "true")
+    )
+    idempotency_schema: str | None = _is(
+        None,
+        Setting("HOLDFAST_IDEMPOTENCY_SCHEMA", parse.identifier, "schema of the table of keys", "holdfast"),
+    )
+    idempotency_body_bytes: int = _is(
+        65536,
+        Setting("HOLDFAST_IDEMPOTENCY_BODY_BYTES", parse.size, "longest answer kept under a key", "65536"),
+    )
+    require_key: Routes = _is(  # noqa: RUF009 - it makes a field
+        Routes(),
+        Setting("HOLDFAST_REQUIRE_KEY", parse.routes, "routes that need an Idempotency-Key", "POST /orders"),
+    )
+    commit_status: bool = _is(
+        False,
+        Setting(
+            "HOLDFAST_COMMIT_STATUS",
+            parse.boolean,
+            "whether commits without a key can be asked about",
+            "true",
+        ),
+    )
+    journal: Routes = _is(  # noqa: RUF009 - it makes a field
+        Routes(),
+        Setting("HOLDFAST_JOURNAL", parse.routes, "routes whose requests are journaled", "POST /orders"),
+    )
+    journal_url: str | None = _is(
+        None,
+        Setting(
+            "HOLDFAST_JOURNAL_URL",
+            parse.redis_url,
+            "a journal for several machines",
+            "redis://localhost:6379/0",
+        ),
+    )
+    journal_key: str | None = _is(
+        None, Setting("HOLDFAST_JOURNAL_KEY", parse.text, "encrypts the journal at rest", "secret")
+    )
+    journal_max_bytes: int = _is(
+        256 * 1024 * 1024,
+        Setting("HOLDFAST_JOURNAL_MAX_BYTES", parse.size, "most that the journal may hold", "256m"),
+    )
+    journal_body_bytes: int = _is(
+        1024 * 1024,
+        Setting("HOLDFAST_JOURNAL_BODY_BYTES", parse.size, "longest body that is journaled", "1m"),
+    )
+    journal_after_s: float = _is(
+        8.0,
+        Setting(
+            "HOLDFAST_JOURNAL_AFTER_MS", _LATER, "how long a request waits before it is journaled", "8000"
+        ),
+    )
+    journal_concurrency: int = _is(
+        4,
+        Setting("HOLDFAST_JOURNAL_CONCURRENCY", parse.whole(1, 1000), "journaled requests run at once", "4"),
+    )
+    journal_order_by: str | None = _is(
+        None,
+        Setting("HOLDFAST_JOURNAL_ORDER_BY", parse.text, "header whose requests keep their order", "X-User"),
     )
     client_url: str | None = _is(
         None, Setting("CLIENT_URL", parse.origins, "the front end, allowed by CORS", "https://shop.example")
@@ -247,12 +311,12 @@ def _quoted(setting: Setting, given: str, error: ValueError) -> str:
 
 
 def _unknown(environ: Mapping[str, str], where: Mapping[str, str]) -> list[Problem]:
-    ours = sorted(name for name in NAMES if name.startswith("HOLDFAST_"))
+    ours = sorted(name.removeprefix(_OURS) for name in NAMES if name.startswith(_OURS))
     problems = []
     for name in sorted(environ):
-        if name.startswith("HOLDFAST_") and name not in NAMES:
-            near = parse.nearest(name, ours)
-            wrong = f"is no setting; did you mean {near}?" if near else "is no setting of holdfast"
+        if name.startswith(_OURS) and name not in NAMES:
+            near = parse.nearest(name.removeprefix(_OURS), ours)
+            wrong = f"is no setting; did you mean {_OURS}{near}?" if near else "is no setting of holdfast"
             problems.append(Problem(name, wrong, source=where.get(name, "")))
     return problems
 
