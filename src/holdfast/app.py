@@ -17,11 +17,12 @@ from holdfast.asgi.door import Door
 from holdfast.asgi.door import Rules as DoorRules
 from holdfast.asgi.front import Front, Stage
 from holdfast.asgi.health import Health, Vital
+from holdfast.asgi.keys import KeyRules, Keys
 from holdfast.asgi.replay import Replay
 from holdfast.asgi.replay import Rules as ReplayRules
 from holdfast.asgi.types import Receive, Scope, Send
 from holdfast.context import REQUEST
-from holdfast.databases.adopt import REGISTRY, PoolRules
+from holdfast.databases.adopt import REGISTRY, MarkerRules, PoolRules
 from holdfast.databases.database import Database
 from holdfast.databases.looking import Watchfulness
 from holdfast.databases.watch import Watch
@@ -60,6 +61,7 @@ class Holdfast:
         self._dice = random.Random()
         self._undo: list[Callable[[], None]] = []
         self.registry.rules = pool_rules(self.settings)
+        self.registry.markers = marker_rules(self.settings)
         self._activate()
 
     # ---- the public surface ---------------------------------------------------------------------
@@ -175,6 +177,7 @@ class Holdfast:
                 base_delay=settings.retry_base_delay_s,
                 body_bytes=settings.replay_body_bytes,
             ),
+            Keys(self.registry, key_rules(settings)),
         )
         door.open_for(self.registry, loop)
         door.leaves_with(self.registry.listen(lambda one: _hand_over(loop, door, one)))
@@ -245,6 +248,25 @@ def pool_rules(settings: Settings) -> PoolRules:
         statement_timeout=settings.db_statement_timeout_s,
         ssl=settings.db_ssl,
         hide_parameters=settings.production,
+    )
+
+
+def marker_rules(settings: Settings) -> MarkerRules:
+    """Whether and where the transactions of keyed work are marked."""
+    return MarkerRules(
+        active=settings.idempotency,
+        schema=settings.idempotency_schema,
+        commit_status=settings.commit_status,
+    )
+
+
+def key_rules(settings: Settings) -> KeyRules:
+    """What requests with a key are held to."""
+    return KeyRules(
+        active=settings.idempotency,
+        required=settings.require_key,
+        body_bytes=settings.replay_body_bytes,
+        answer_bytes=settings.idempotency_body_bytes,
     )
 
 

@@ -113,6 +113,7 @@ class Request:
         "held_for",
         "id",
         "key",
+        "key_flaw",
         "kind",
         "ledger",
         "marker",
@@ -142,6 +143,7 @@ class Request:
         self.deadline_at = deadline_at  # monotonic
         self.timeout_s = 0.0  # what was allowed in all
         self.key = key
+        self.key_flaw = ""  # what is wrong with the key that was sent
         self.attempt = 1
         self.held_for = 0.0  # seconds spent waiting for a database, all attempts together
         self.started = False  # a byte of the answer left

@@ -14,8 +14,10 @@ from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.types import Message
 from holdfast.context import Request
 from holdfast.databases.database import Database
+from holdfast.databases.markers import Kept
 from holdfast.events import BUS, RequestFailed
 from holdfast.faults.classify import classify
+from holdfast.faults.codes import CODES
 from holdfast.faults.problem import MEDIA_TYPES, Problem, Style, from_fault, problem, render
 
 TOLD = "_holdfast_told"
@@ -39,9 +41,23 @@ class Answers:
         retry_after = self._retry_after(database)
         if code in _NOT_BLINDLY and request.key is None:
             retry_after = None  # what may be done already is not to be repeated without a key
+        if CODES[code].status in (400, 413, 422):
+            retry_after = None  # it will be no better then
         told = problem(code, request_id=request.id, instance=request.path, retry_after=retry_after)
         await self._answer(exchange, told)
         return told.status
+
+    async def again(self, exchange: Exchange, kept: Kept) -> None:
+        """Answer with the first answer to the request's key."""
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept.headers]
+        body = kept.body
+        if body is None:
+            body = b""
+            headers = [(name, value) for name, value in headers if name != b"content-length"]
+            headers += [(b"content-length", b"0"), (b"holdfast-body-omitted", str(kept.size).encode())]
+        headers += [(b"idempotent-replayed", b"true"), (b"x-request-id", exchange.request.id.encode())]
+        start: Message = {"type": "http.response.start", "status": kept.status, "headers": headers}
+        await exchange.answer(start, {"type": "http.response.body", "body": body})
 
     async def fail(self, exchange: Exchange, error: BaseException) -> None:
         """Answer for an application that let *error* out."""

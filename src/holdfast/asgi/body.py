@@ -16,12 +16,21 @@ from holdfast.context import Request
 _DISCONNECT = "http.disconnect"
 
 
+class BodyTooLongError(Exception):
+    """The body is longer than asked for, or its beginning was not kept."""
+
+
+class ClientGoneError(Exception):
+    """The client left before its body had arrived."""
+
+
 class Body:
     """Gives the application its body, as often as it is run."""
 
     __slots__ = (
         "_ahead",
         "_bound",
+        "_dropped",
         "_ended",
         "_gone",
         "_kept",
@@ -40,6 +49,7 @@ class Body:
         self._kept: list[Message] = []
         self._next = 0  # of the kept messages, for the attempt under way
         self._size = 0
+        self._dropped = False  # a part was given and not kept
         self._ended = False  # its last part has arrived
         self._gone = False
         self._left: asyncio.Future[None] | None = None  # settled when the client is gone
@@ -55,6 +65,7 @@ class Body:
                     self._next += 1
                 else:
                     del self._kept[0]
+                    self._dropped = True
                 return message
             if self._gone:
                 return {"type": _DISCONNECT}
@@ -66,6 +77,29 @@ class Body:
             else:
                 await asyncio.wait([ahead])
                 self._arrived(ahead)
+
+    async def whole(self, most: int) -> bytes:
+        """The body from its beginning to its end, read without the application.
+
+        Raises BodyTooLongError past *most* bytes, or when its beginning is gone, and ClientGoneError.
+        """
+        self.rewind()
+        while not self._dropped and self._size <= most and not self._ended and not self._gone:
+            ahead = self._ahead
+            if ahead is None:
+                self._keep(await self._receive())
+            else:
+                await asyncio.wait([ahead])
+                self._arrived(ahead)
+        if self._dropped or self._size > most:
+            raise BodyTooLongError(f"the body is longer than {most} bytes, or was not kept")
+        if not self._ended:
+            raise ClientGoneError("the client left before its body had arrived")
+        return b"".join(message.get("body", b"") for message in self._kept)
+
+    def beginning(self) -> bytes:
+        """What has been read and kept so far."""
+        return b"".join(message.get("body", b"") for message in self._kept)
 
     def rewind(self) -> None:
         """The next attempt reads from the beginning."""
@@ -134,6 +168,7 @@ class Body:
         self._size += len(message.get("body", b""))
         if self._size > self._bound and self._request.body_whole:
             self._request.body_whole = False
+            self._dropped = self._next > 0
             del self._kept[: self._next]
             self._next = 0
         self._kept.append(message)

@@ -8,9 +8,9 @@ from time import monotonic
 
 from holdfast.asgi.types import Scope
 from holdfast.context import Request
+from holdfast.policy.keys import read_key
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
-_LONGEST_KEY = 255
 FOREVER_S = 10 * 365 * 86400.0
 
 
@@ -33,7 +33,7 @@ def request_of(scope: Scope, timeout: float) -> Request:
     request = Request(name, scope.get("method", "GET"), scope["path"], now, now + timeout, None, kind)
     request.timeout_s = timeout
     if b"idempotency-key" in headers:
-        request.key = _key(headers[b"idempotency-key"])
+        request.key, request.key_flaw = read_key(headers[b"idempotency-key"])
     request.headers = headers
     client = scope.get("client")
     if client:
@@ -45,8 +45,3 @@ def background(name: str) -> Request:
     """What stands for work outside any request: the application's lifespan and its tasks."""
     now = monotonic()
     return Request(name, "", "", now, now + FOREVER_S, None, "background")
-
-
-def _key(raw: bytes) -> str | None:
-    key = raw.decode("latin-1").strip()
-    return key if 0 < len(key) <= _LONGEST_KEY else None

@@ -18,10 +18,12 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from holdfast.asgi.body import Body
+from holdfast.asgi.recorder import Recorder
 from holdfast.asgi.types import Message, Scope, Send
 from holdfast.context import Request
 
 if TYPE_CHECKING:
+    from holdfast.asgi.keys import Claim
     from holdfast.asgi.replay import Replay
     from holdfast.databases.database import Database
 
@@ -37,10 +39,12 @@ class Exchange:
         "_kept_bytes",
         "_send",
         "body",
+        "claim",
         "context",
         "ended",
         "expired",
         "kept",
+        "recorder",
         "replay",
         "replays",
         "request",
@@ -62,6 +66,8 @@ class Exchange:
         self.expired = False  # past the deadline
         self.replays = 0
         self.turns: list[Database] = []  # that it was let go for, and that have not been given back
+        self.claim: Claim | None = None  # on its key
+        self.recorder: Recorder | None = None  # of the answer, where it is kept under the key
         self.context = copy_context()  # as it was before the first attempt
         self._kept_bytes = 0
         self._flushing: asyncio.TimerHandle | None = None
@@ -86,6 +92,11 @@ class Exchange:
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self.ended = True
         await self._send(message)
+
+    def record(self, bound: int) -> None:
+        """Note the answer as it leaves, up to *bound* bytes."""
+        self.recorder = Recorder(self._send, bound)
+        self._send = self.recorder.send
 
     def discard(self) -> None:
         """The answer of this attempt is not to be seen."""

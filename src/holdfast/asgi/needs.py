@@ -27,6 +27,10 @@ class Needs:
         """Names of the databases that every request of this route has asked for so far."""
         return self._known.get((method, shape(path)), frozenset())
 
+    def none(self, method: str, path: str) -> bool:
+        """Whether the route is known to do without any."""
+        return self._known.get((method, shape(path))) == frozenset()
+
     def learn(self, method: str, path: str, asked_for: set[str]) -> None:
         """A request of the route has ended well, having asked for these."""
         route = (method, shape(path))

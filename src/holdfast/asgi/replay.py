@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
 from holdfast.asgi.answers import Answers
+from holdfast.asgi.attempts import fresh, in_own_task
 from holdfast.asgi.body import Body
 from holdfast.asgi.deadlines import Deadlines
 from holdfast.asgi.door import Door, Verdict
 from holdfast.asgi.exchange import Exchange
+from holdfast.asgi.keyed import Keyed
+from holdfast.asgi.keys import Keys
 from holdfast.asgi.needs import Needs
 from holdfast.asgi.telling import Telling
 from holdfast.asgi.types import App, Receive, Scope, Send
@@ -83,6 +86,7 @@ class Replay:
         metrics: Metrics,
         records: Records,
         rules: Rules,
+        keys: Keys,
         bus: Bus = BUS,
     ) -> None:
         self.app = app
@@ -90,12 +94,14 @@ class Replay:
         self.metrics = metrics
         self.answers = answers
         self.needs = Needs()
+        self.keys = keys
+        self._keyed = Keyed(self)
         self.live: set[Exchange] = set()
         self._registry = registry
         self._deadlines = deadlines
-        self._records = records
+        self.records = records
         self._rules = rules
-        self._tell = Telling(bus)
+        self.tell = Telling(bus)
         self._dice = random.Random()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -113,11 +119,11 @@ class Replay:
         PROCESS_BUDGET.calls += 1
         self._deadlines.add(exchange)
         try:
-            if self.door.shut and not await self._admitted(exchange):
+            if (self.door.shut or not request.safe) and not await self._enters(exchange):
                 return
             error: BaseException | None = None
             try:
-                await self.app(_fresh(scope), body.receive, exchange.send)
+                await self.app(fresh(scope), body.receive, exchange.send)
             except Exception as raised:  # noqa: BLE001 - judged below, and raised again there
                 error = raised
             ledger = request.ledger
@@ -135,8 +141,8 @@ class Replay:
             task.uncancel()  # it was the deadline's, and the answer is 504
             await self._expire(exchange)
         finally:
-            if exchange.turns:
-                self._give_up_turns(exchange, answered=False)
+            if exchange.turns or exchange.claim is not None:
+                self._leaves(exchange)
             self.live.discard(exchange)
             self._deadlines.remove(exchange)
             body.close()
@@ -145,7 +151,7 @@ class Replay:
         """Answer a request that may not even wait."""
         request: Request = scope["holdfast"]
         body = Body(request, receive, self._rules.body_bytes)
-        await self._refuse(Exchange(self, scope, body, send, request), code)
+        await self.refuse(Exchange(self, scope, body, send, request), code)
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run *work* beside, and keep it from being collected."""
@@ -153,21 +159,34 @@ class Replay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _enters(self, exchange: Exchange) -> bool:
+        """Past the key and the door; False when it has been answered instead."""
+        if not exchange.request.safe and not await self._keyed.claims(exchange):
+            return False
+        if self.door.shut and not await self._admitted(exchange):
+            return False
+        return exchange.claim is None or await self._keyed.is_first(exchange)
+
+    def _leaves(self, exchange: Exchange) -> None:
+        self.give_up_turns(exchange, answered=False)
+        if exchange.claim is not None:
+            self._keyed.releases(exchange)
+
     # ---- the door -------------------------------------------------------------------------------
 
     async def _admitted(self, exchange: Exchange) -> bool:
         """Wait for what the route is known to need; whether it may enter."""
         request = exchange.request
         if self.door.stopping:
-            await self._refuse(exchange, "shutting_down")
+            await self.refuse(exchange, "shutting_down")
             return False
         for name in self.needs.of(request.method, request.path):
             database = self.door.first_shut([name])
-            if database is not None and not await self._waited(exchange, database):
+            if database is not None and not await self.waited(exchange, database):
                 return False
         return True
 
-    async def _waited(self, exchange: Exchange, database: Database, *, entered: bool = False) -> bool:
+    async def waited(self, exchange: Exchange, database: Database, *, entered: bool = False) -> bool:
         """Wait for *database*; False when the request has been answered, or dropped, instead."""
         request = exchange.request
         verdict = await self.door.wait(database, request, exchange.body, entered=entered)
@@ -176,9 +195,9 @@ class Replay:
             return True
         if verdict is Verdict.GONE:
             exchange.ended = True
-            self._tell.abandoned(request)
+            self.tell.abandoned(request)
             return False
-        await self._refuse(exchange, _CODES[verdict], database)
+        await self.refuse(exchange, _CODES[verdict], database)
         return False
 
     # ---- attempts -------------------------------------------------------------------------------
@@ -187,9 +206,12 @@ class Replay:
         """Decide what an attempt that did not simply pass comes to."""
         request = exchange.request
         while not exchange.expired and self._unresolved(exchange, error):
+            if request.marker is not None and request.marker.existed:
+                await self._keyed.applied_before(exchange)
+                return
             if not await self._may_go_again(exchange):
                 if exchange.ended:  # refused or dropped while it waited
-                    self._records.release(request)
+                    self.records.release(request)
                     return
                 break
             error = await self._again(exchange)
@@ -215,7 +237,7 @@ class Replay:
         tried = ledger.attempts > 0 or ledger.sent > 0
         if not request.may_run_again() or (tried and request.attempt >= self._rules.attempts):
             return False
-        self._give_up_turns(exchange, answered=False)
+        self.give_up_turns(exchange, answered=False)
         if ledger.lost is not None:
             database = self._registry.get(ledger.lost)
             if database is not None and not database.settled:
@@ -225,7 +247,7 @@ class Replay:
 
     async def _waited_again(self, exchange: Exchange, database: Database) -> bool:
         exchange.discard()
-        return await self._waited(exchange, database, entered=True)
+        return await self.waited(exchange, database, entered=True)
 
     async def _backed_off(self, exchange: Exchange) -> bool:
         """Full jitter, never past the deadline, within the budget that all retries share.
@@ -247,14 +269,16 @@ class Replay:
         ledger = request.ledger
         if ledger.attempts or ledger.sent:
             request.attempt += 1
-        self._tell.replayed(request)
+        self.tell.replayed(request)
         exchange.discard()
         exchange.replays += 1
         exchange.body.rewind()
-        self._records.forget(request)
+        self.records.forget(request)
         request.ledger = Ledger()
-        run = self.app(_fresh(exchange.scope), exchange.body.receive, exchange.send)
-        return await _in_own_task(exchange, run)
+        if request.marker is not None:
+            request.marker.again()
+        run = self.app(fresh(exchange.scope), exchange.body.receive, exchange.send)
+        return await in_own_task(exchange, run)
 
     # ---- the end --------------------------------------------------------------------------------
 
@@ -262,12 +286,12 @@ class Replay:
         """No further attempt: the application's answer, or ours."""
         request = exchange.request
         ledger = request.ledger
-        self._records.release(request)
+        self.records.release(request)
         lost = self._unresolved(exchange, error) and ledger.lost is not None
         doubt = ledger.commit in (Commit.UNKNOWN, Commit.SENT)
         if lost or doubt:
             code = _code_of(ledger.commit)
-            await self._refuse(exchange, code, self._registry.get(ledger.lost or ""))
+            await self.refuse(exchange, code, self._registry.get(ledger.lost or ""))
         elif error is not None and (exchange.kept is None or self.answers.is_stock(exchange)):
             self.answers.told(request, error)
             await self.answers.fail(exchange, error)
@@ -276,18 +300,19 @@ class Replay:
             await exchange.flush()
             self._left(exchange, error)
 
-    async def _refuse(self, exchange: Exchange, code: str, database: Database | None = None) -> None:
+    async def refuse(self, exchange: Exchange, code: str, database: Database | None = None) -> None:
+        """Answer with the problem that *code* names, unless an answer has begun."""
         request = exchange.request
-        self._give_up_turns(exchange, answered=False)
+        self.give_up_turns(exchange, answered=False)
         if request.started:
             return
         status = await self.answers.refuse(exchange, code, database)
-        self._tell.refused(request, status, code)
+        self.tell.refused(request, status, code)
 
     async def _expire(self, exchange: Exchange) -> None:
-        self._records.release(exchange.request)
+        self.records.release(exchange.request)
         if not exchange.ended and not exchange.request.started:
-            await self._refuse(exchange, "deadline_exceeded")
+            await self.refuse(exchange, "deadline_exceeded")
 
     def _left(self, exchange: Exchange, error: BaseException | None) -> None:
         """The application's own answer has left; what it let out goes on, but for one thing: that
@@ -297,8 +322,8 @@ class Replay:
         if error is None:
             return
         if exchange.ended and request.ledger.fault is not None:
-            self._records.forget(request)
-            self._tell.tidied_badly(request, error)
+            self.records.forget(request)
+            self.tell.tidied_badly(request, error)
             return
         self.answers.told(request, error)
         raise error
@@ -306,44 +331,14 @@ class Replay:
     def _answered(self, exchange: Exchange) -> None:
         """The application has answered a request that was held or run again."""
         request = exchange.request
-        self._give_up_turns(exchange, answered=True)
+        self.give_up_turns(exchange, answered=True)
         if request.held_for or exchange.replays:
-            self._tell.recovered(request, exchange.status)
+            self.tell.recovered(request, exchange.status)
 
-    def _give_up_turns(self, exchange: Exchange, *, answered: bool) -> None:
+    def give_up_turns(self, exchange: Exchange, *, answered: bool) -> None:
+        """Let others go in its place."""
         while exchange.turns:
             self.door.went(exchange.turns.pop(), answered=answered)
-
-
-def _fresh(scope: Scope) -> Scope:
-    """A scope that an attempt may write into without the next one seeing it."""
-    fresh = dict(scope)
-    state = fresh.get("state")
-    if state is not None:
-        fresh["state"] = dict(state)
-    return fresh
-
-
-async def _in_own_task(exchange: Exchange, run: Awaitable[None]) -> BaseException | None:
-    """Await *run* in a task with a copy of this context, so that attempts cannot see each other."""
-    loop = asyncio.get_running_loop()
-    task = loop.create_task(_drive(run), context=exchange.context.copy())
-    outer, exchange.task = exchange.task, task
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.wait([task])
-        raise
-    finally:
-        exchange.task = outer
-    if task.cancelled():
-        return None if exchange.expired else asyncio.CancelledError()
-    return task.exception()
-
-
-async def _drive(run: Awaitable[None]) -> None:
-    await run
 
 
 def _code_of(commit: Commit) -> str:

@@ -12,6 +12,7 @@ from holdfast.events import (
     RequestRefused,
     RequestReplayed,
 )
+from holdfast.work.events import AnswerReplayed
 
 
 class Telling:
@@ -34,6 +35,12 @@ class Telling:
                 database=ledger.lost,
                 cause=type(ledger.error).__name__,
             )
+        )
+
+    def given_again(self, request: Request, status: int) -> None:
+        """It was given the first answer to its key."""
+        self._bus.publish(
+            AnswerReplayed(request_id=request.id, method=request.method, path=request.path, status=status)
         )
 
     def recovered(self, request: Request, status: int) -> None:

@@ -28,12 +28,22 @@ class PoolRules:
     hide_parameters: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class MarkerRules:
+    """Whether and where the transactions of keyed work are marked."""
+
+    active: bool = False  # without a Holdfast nothing is written into anybody's database
+    schema: str | None = None
+    commit_status: bool = False  # commits without a marker are asked about by their number
+
+
 class Registry:
     """The databases of this process. Hooks add to it from any thread."""
 
     def __init__(self) -> None:
         self.watch: Watch | None = None
         self.rules = PoolRules()
+        self.markers = MarkerRules()
         self.patience_s: float | None = None
         self._listeners: tuple[Callable[[Database], None], ...] = ()
         self._by_place: dict[tuple[object, ...], Database] = {}

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from holdfast.clock import SYSTEM_CLOCK, Clock
 from holdfast.databases.link import Link
+from holdfast.databases.markers import Row, Written
 from holdfast.databases.monitor import (
     NAMES,
     Broken,
@@ -65,6 +66,33 @@ class Driver(Protocol):
         ...
 
 
+class MarkerStore(Protocol):
+    """Where a database keeps the markers of keyed work, and the first answers beside them."""
+
+    usable: bool  # it is there
+    off: bool  # it will not be
+
+    async def prepare(self) -> bool:
+        """Make it, if it is not there; whether it is. On the watch's loop."""
+        ...
+
+    async def look(self, keys: list[str]) -> dict[str, Row]:
+        """What is kept under *keys*. On the server's loop."""
+        ...
+
+    async def keep(self, answers: list[Written]) -> None:
+        """Keep *answers*; those that are there stay. On the server's loop."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection. On the server's loop."""
+        ...
+
+    def turn_off(self, cause: str) -> None:
+        """Keep nothing from now on."""
+        ...
+
+
 class Database:
     """One database: several engines to the same place share it."""
 
@@ -85,6 +113,7 @@ class Database:
         self.links: dict[int, Link] = {}
         self.connecting: dict[int, tuple[float, Callable[[], None]]] = {}
         self.doubted = False  # a loss was reported and the watch has not judged it yet
+        self.markers: MarkerStore | None = None
         self.dismissed = False  # we are stopping: nobody waits any more
         self._listeners: tuple[Callable[[Database], None], ...] = ()
         self._waiters: dict[int, Callable[[], None]] = {}

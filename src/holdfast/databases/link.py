@@ -35,6 +35,7 @@ class Link:
         "generation",
         "idle_limit",
         "ledger",
+        "noted",
         "out",
         "pinging",
         "request",
@@ -66,6 +67,7 @@ class Link:
         self.out = False  # checked out of its pool
         self.cut = False  # we ended it
         self.committing = False  # COMMIT is on its way
+        self.noted = False  # what becomes of that COMMIT can be asked
         self.pinging = False  # what is outstanding is only a ping
         self.wrote = False  # the transaction on it has written
         self.request: Request | None = None
@@ -112,7 +114,8 @@ class Link:
         return bool(seen) and bool(seen[0][1] & _GONE)
 
     def may_be_cut(self) -> bool:
-        """Whether ending what runs on it loses nothing: a request that can be run again."""
+        """Whether ending what runs on it loses nothing: a request that can be run again, or a COMMIT
+        whose outcome can be asked."""
         if self.committing:
-            return False
+            return self.noted
         return self.request is None or self.request.may_run_again()

@@ -77,8 +77,11 @@ class Connecting:
 
     def settles(self, request: Request | None) -> bool:
         """Wait until the database answers, in this task or thread; False when that took too long."""
+        return self.settles_within(_patience(request, self.database))
+
+    def settles_within(self, timeout: float | None) -> bool:
+        """The same, at most *timeout* seconds; None: for ever."""
         database = self.database
-        timeout = _patience(request, database)
         if self._dialect.is_async:
             return bool(await_only(database.until_settled(timeout)))
         return not _on_a_loop(database) and database.wait_settled(timeout)

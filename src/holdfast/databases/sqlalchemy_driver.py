@@ -51,14 +51,15 @@ class EngineDriver:
         """Log in as the application would: its creator, its listeners, its connect arguments."""
         PROBING.set(True)
         dialect = self._engine.dialect
-        create = self._create
+        create = self.create
         if dialect.is_async:
             connection = await greenlet_spawn(create)
         else:
             connection = await in_thread(create, undo=dialect.do_close)
         return EngineSession(dialect, connection)
 
-    def _create(self) -> Any:
+    def create(self) -> Any:
+        """A connection by the application's own recipe."""
         pool = self._engine.pool
         create = getattr(pool, "_invoke_creator", None)
         if create is not None:

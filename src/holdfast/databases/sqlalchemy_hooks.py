@@ -18,9 +18,10 @@ from holdfast.databases.database import Database
 from holdfast.databases.link import Link
 from holdfast.databases.reading import commits, reads_only
 from holdfast.databases.sqlalchemy_again import ATTEMPTS, exchange, may_send_again
+from holdfast.databases.sqlalchemy_commit import Commits
 from holdfast.databases.sqlalchemy_connect import AWAY, Connecting
 from holdfast.databases.sqlalchemy_driver import EngineDriver
-from holdfast.events import BUS, CommitInDoubt, StatementSentAgain
+from holdfast.events import BUS, StatementSentAgain
 from holdfast.faults.category import Category, Fault, Outcome
 from holdfast.faults.classify import classify
 from holdfast.faults.said import said
@@ -56,9 +57,8 @@ class Hooks:
         self.database = database
         self.driver = driver
         self._dialect = engine.dialect
-        self.connecting = Connecting(
-            engine.dialect, database, driver, lambda error: self._failed(None, error)
-        )
+        self.connecting = Connecting(engine.dialect, database, driver, lambda error: self.failed(None, error))
+        self.commits = Commits(self)
 
     def install(self) -> None:
         """Put the hooks in place."""
@@ -66,13 +66,15 @@ class Hooks:
         for name in ("do_execute", "do_executemany", "do_execute_no_params"):
             setattr(dialect, name, self._executing(getattr(dialect, name), name))
         for name in ("do_commit", "do_commit_twophase"):
-            setattr(dialect, name, self._committing(getattr(dialect, name)))
+            setattr(dialect, name, self.commits.seen(getattr(dialect, name), marked=name == "do_commit"))
         for name in ("do_rollback", "do_rollback_twophase"):
             setattr(dialect, name, self._rolling_back(getattr(dialect, name)))
         for name in ("do_close", "do_terminate"):
             setattr(dialect, name, self._closing(getattr(dialect, name)))
         dialect.connect = self.connecting.connect
         _hand_on(self.engine, self._acquiring(self.engine.raw_connection))
+        if not self.commits.table.off:
+            self.database.markers = self.commits.table
         event.listen(self.engine, "checkout", self._checked_out)
         event.listen(self.engine, "checkin", self._checked_in)
         event.listen(self.engine, "handle_error", self._error_handled)
@@ -99,14 +101,14 @@ class Hooks:
                     again = _Again(original, statement, parameters, context, request)
                     if self._sent_again(link, error, again):
                         return
-                self._failed(link, error)
+                self.failed(link, error)
                 if autocommitted:
-                    self._ended(link, error)
+                    self.commits.ended(link, error)
                 raise
             link.began = 0.0
             database.heard_at = monotonic()
             if autocommitted:
-                self._ended(link, None)
+                self.commits.ended(link, None)
 
         def seen_without(cursor: Any, statement: str, context: Any = None) -> None:
             seen(cursor, statement, None, context)
@@ -131,13 +133,13 @@ class Hooks:
                 return False
             try:
                 cursor = exchange(again.context, error)
-                link = self._link(again.context.root_connection.connection) or link
+                link = self.link(again.context.root_connection.connection) or link
                 link.out, link.request, link.sent, link.began = True, again.request, 1, monotonic()
                 again.send(cursor, again.statement, again.parameters, again.context)
             except Exception as latest:
                 link.began = 0.0
                 if not self._lost(link, latest):
-                    self._failed(link, latest)
+                    self.failed(link, latest)
                     raise
                 error = latest
             else:
@@ -168,7 +170,7 @@ class Hooks:
                 link.ledger.open_writes += 1
         if not (self._autocommits(link) or commits(statement)):
             return False
-        self._committing_now(link)
+        self.commits.sent(link)
         return True
 
     def _autocommits(self, link: Link) -> bool:
@@ -179,72 +181,18 @@ class Hooks:
 
     # ---- transactions ---------------------------------------------------------------------------
 
-    def _committing(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def seen(connection: Any, *args: Any, **kwargs: Any) -> None:
-            link = self._link(connection)
-            if link is None:
-                original(connection, *args, **kwargs)
-                return
-            wrote = link.wrote
-            if wrote:
-                self._committing_now(link)
-            link.began = monotonic()
-            try:
-                original(connection, *args, **kwargs)
-            except BaseException as error:
-                link.began = 0.0
-                self._failed(link, error)
-                if wrote:
-                    self._ended(link, error)
-                raise
-            link.began = 0.0
-            link.sent = 0
-            self.database.heard_at = monotonic()
-            if wrote:
-                self._ended(link, None)
-
-        return seen
-
-    def _committing_now(self, link: Link) -> None:
-        link.committing = True
-        if link.ledger is not None:
-            link.ledger.pending += 1
-
-    def _ended(self, link: Link, error: BaseException | None) -> None:
-        """A transaction that wrote has ended with COMMIT: well, refused, or nobody knows."""
-        ledger = link.ledger
-        link.committing = False
-        if error is None:
-            end = Commit.COMMITTED
-        elif not isinstance(error, Exception) or link.cut or _in_doubt(error):
-            end = Commit.UNKNOWN
-        else:
-            end = Commit.ROLLED_BACK
-        if ledger is not None:
-            ledger.settle(end)
-            ledger.pending -= 1
-        if end is Commit.UNKNOWN and error is not None:
-            request = link.request
-            BUS.publish(
-                CommitInDoubt(
-                    database=self.database.name,
-                    request_id=None if request is None else request.id,
-                    cause=said(error),
-                )
-            )
-        self._forget_writes(link)
-
     def _rolling_back(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def seen(connection: Any, *args: Any, **kwargs: Any) -> None:
-            link = self._link(connection)
+            link = self.link(connection)
             if link is None or not link.sent:  # the pool resets what was ended before
-                original(connection, *args, **kwargs)
+                if link is None or not link.cut:  # and of one that we ended nothing is left
+                    original(connection, *args, **kwargs)
                 return
             link.began = monotonic()
             try:
                 original(connection, *args, **kwargs)
             except BaseException as error:
-                self._failed(link, error)
+                self.failed(link, error)
                 raise
             finally:
                 link.began = 0.0
@@ -252,11 +200,12 @@ class Hooks:
                 if link.wrote:
                     if link.ledger is not None:
                         link.ledger.settle(Commit.ROLLED_BACK)
-                    self._forget_writes(link)
+                    self.forget_writes(link)
 
         return seen
 
-    def _forget_writes(self, link: Link) -> None:
+    def forget_writes(self, link: Link) -> None:
+        """The transaction on *link* has ended, or never shall."""
         link.sent = 0
         if link.wrote:
             link.wrote = False
@@ -272,7 +221,7 @@ class Hooks:
         def seen(connection: Any) -> None:
             link = links.pop(id(connection), None)
             if link is not None:
-                self._forget_writes(link)
+                self.forget_writes(link)
             original(connection)
 
         return seen
@@ -345,7 +294,7 @@ class Hooks:
             link.out = False
             link.request = None
             link.used_at = monotonic()
-            self._forget_writes(link)
+            self.forget_writes(link)
 
     # ---- failures -------------------------------------------------------------------------------
 
@@ -354,9 +303,9 @@ class Hooks:
         error = context.original_exception
         request = REQUEST.get()
         if request is None or request.ledger.error is not error:
-            self._failed(None, error)
+            self.failed(None, error)
 
-    def _failed(self, link: Link | None, error: BaseException) -> None:
+    def failed(self, link: Link | None, error: BaseException) -> None:
         """Judge *error*: report a loss, and charge the request under way with it."""
         if not isinstance(error, Exception):
             return
@@ -375,7 +324,8 @@ class Hooks:
         if lost and not (link is not None and link.cut):
             self.database.broken(said(error))
 
-    def _link(self, connection: Any) -> Link | None:
+    def link(self, connection: Any) -> Link | None:
+        """What we know of *connection*, as the dialect or the pool hands it over."""
         if isinstance(connection, Connection):  # for two phases SQLAlchemy hands over its own
             connection = connection.connection
         return self.database.links.get(id(getattr(connection, "dbapi_connection", connection)))
@@ -392,9 +342,3 @@ def _hand_on(engine: Any, raw_connection: Callable[[], Any]) -> None:
 
     engine.raw_connection = raw_connection
     engine.execution_options = with_options
-
-
-def _in_doubt(error: Exception) -> bool:
-    """Whether *error*, met at COMMIT, leaves open what became of it."""
-    fault = classify(error, database=True)
-    return fault.lost or fault.outcome is Outcome.UNKNOWN

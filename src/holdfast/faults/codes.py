@@ -41,6 +41,33 @@ CODES: Mapping[str, Text] = {
         "The change was saved, but the request failed afterwards. Please do not send it again.",
         Category.DATABASE_CONNECTION,
     ),
+    "journal_full": Text(
+        503,
+        "Service temporarily unavailable",
+        "The database cannot be reached at the moment, and too many requests are already kept for later. "
+        "Please try again shortly.",
+        Category.DATABASE_CONNECTION,
+    ),
+    "journal_body_too_large": Text(
+        503,
+        "Service temporarily unavailable",
+        "The database cannot be reached at the moment, and this request is too large to be kept for later. "
+        "Please try again shortly.",
+        Category.DATABASE_CONNECTION,
+    ),
+    "journal_unavailable": Text(
+        503,
+        "Service temporarily unavailable",
+        "What was asked for cannot be read at the moment. Please try again shortly.",
+        Category.DATABASE_CONNECTION,
+    ),
+    "operation_dead": Text(
+        500,
+        "Given up",
+        "The operation was attempted several times and failed each time. "
+        "It is kept, and can be run again by an administrator.",
+        Category.UNKNOWN,
+    ),
     "deadline_exceeded": Text(
         504,
         "Took too long",
@@ -111,6 +138,12 @@ CODES: Mapping[str, Text] = {
         400,
         "Idempotency-Key missing",
         "This operation needs an Idempotency-Key header, so that it can be repeated safely.",
+        Category.VALIDATION,
+    ),
+    "idempotency_key_invalid": Text(
+        400,
+        "Idempotency-Key not valid",
+        "The Idempotency-Key header must hold 1 to 255 visible characters. Please send a fresh random one.",
         Category.VALIDATION,
     ),
     "bad_request": Text(

@@ -14,6 +14,7 @@ from holdfast.asgi.cors import Cors
 from holdfast.asgi.deadlines import Deadlines
 from holdfast.asgi.door import Door
 from holdfast.asgi.door import Rules as DoorRules
+from holdfast.asgi.keys import KeyRules, Keys
 from holdfast.asgi.replay import Replay
 from holdfast.asgi.replay import Rules as ReplayRules
 from holdfast.asgi.types import App, Message, Scope
@@ -270,6 +271,7 @@ class House:
             self.counted,
             self.counted,
             rules or ReplayRules(),
+            Keys(self.registry, KeyRules(), bus),
             bus,
         )
 

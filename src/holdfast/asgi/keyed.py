@@ -1,0 +1,84 @@
+"""A request with a key on its way through `Replay`: what is asked of `Keys`, and answered from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdfast.asgi.body import ClientGoneError
+from holdfast.asgi.exchange import Exchange
+from holdfast.asgi.keys import DatabaseLostError
+from holdfast.databases.markers import Kept
+
+if TYPE_CHECKING:
+    from holdfast.asgi.replay import Replay
+
+
+class Keyed:
+    """The part of *replay* that concerns keys."""
+
+    __slots__ = ("_replay",)
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    async def claims(self, exchange: Exchange) -> bool:
+        """Take hold of the request's key, if it has one; False when it has been answered instead."""
+        request = exchange.request
+        try:
+            claim = await self._replay.keys.claim(
+                request, exchange.scope.get("query_string", b""), exchange.body
+            )
+        except ClientGoneError:
+            exchange.ended = True
+            self._replay.tell.abandoned(request)
+            return False
+        if isinstance(claim, str):
+            await self._replay.refuse(exchange, claim)
+            return False
+        exchange.claim = claim
+        return True
+
+    async def is_first(self, exchange: Exchange) -> bool:
+        """Whether nothing is kept under the key; else it is answered with that."""
+        request = exchange.request
+        if self._replay.needs.none(request.method, request.path):
+            return True
+        found = await self._looked(exchange)
+        if found is None:
+            exchange.record(self._replay.keys.rules.answer_bytes)
+        elif isinstance(found, Kept):
+            await self._replay.answers.again(exchange, found)
+            self._replay.tell.given_again(request, found.status)
+        elif not exchange.ended:
+            await self._replay.refuse(exchange, found)
+        return found is None
+
+    async def _looked(self, exchange: Exchange) -> Kept | str | None:
+        """What is kept under the key, or the code of a refusal; waits for a database that is away."""
+        request, claim = exchange.request, exchange.claim
+        assert claim is not None
+        names = self._replay.needs.of(request.method, request.path)
+        while True:
+            try:
+                return await self._replay.keys.look(claim, request, names)
+            except DatabaseLostError as lost:
+                self._replay.give_up_turns(exchange, answered=False)
+                if not await self._replay.waited(exchange, lost.database):
+                    return "database_unavailable"
+
+    async def applied_before(self, exchange: Exchange) -> None:
+        """An earlier attempt had its effect, and this one was rolled back: the answer is the first one."""
+        self._replay.records.forget(exchange.request)
+        exchange.discard()
+        found = await self._looked(exchange)
+        if isinstance(found, Kept):
+            await self._replay.answers.again(exchange, found)
+            self._replay.tell.given_again(exchange.request, found.status)
+        elif not exchange.ended:
+            await self._replay.refuse(exchange, found or "idempotency_in_progress")
+
+    def releases(self, exchange: Exchange) -> None:
+        """The request is over: what left as its answer is kept."""
+        assert exchange.claim is not None
+        answer = None if exchange.recorder is None else exchange.recorder.answer()
+        self._replay.keys.release(exchange.claim, exchange.request, answer)

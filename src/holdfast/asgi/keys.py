@@ -1,0 +1,245 @@
+"""Requests with an `Idempotency-Key`: run once, and given the first answer ever after.
+
+claim      at once: is the header right, and does nobody here run the same key?
+look       once the database answers: what is kept under it decides (`policy/keys.py`)
+settle     when the attempt found that another one had its effect before
+release    at the end: the answer that left is kept, beside its marker, many in one statement
+
+The owner of all of it is the server's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from holdfast.asgi.body import Body, BodyTooLongError
+from holdfast.context import Marker, Request
+from holdfast.databases.adopt import Registry
+from holdfast.databases.database import Database, MarkerStore
+from holdfast.databases.markers import Kept, Row, Written
+from holdfast.events import BUS, Bus
+from holdfast.faults.classify import classify
+from holdfast.faults.said import said
+from holdfast.policy.keys import Ruling, fingerprint_of, is_final, name_of, rule
+from holdfast.policy.routes import Routes
+from holdfast.work.events import AnswersNotKept
+
+_LOOK_AGAIN_S = 0.1
+_MOST_UNWRITTEN = 10_000
+_AT_ONCE = 200  # answers in one statement
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRules:
+    """What keys are held to."""
+
+    active: bool = True
+    required: Routes = Routes()  # noqa: RUF009 - it never changes
+    body_bytes: int = 65536  # of a request, for its fingerprint
+    answer_bytes: int = 65536
+    wait_s: float = 1.0  # for an answer that another process is about to give
+
+
+@dataclass(slots=True)
+class Claim:
+    """One request's hold on its key."""
+
+    name: str
+    fingerprint: str
+    database: Database | None = None  # where it was looked for
+
+
+class DatabaseLostError(Exception):
+    """The database was lost while it was asked."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database.name)
+        self.database = database
+
+
+class Keys:
+    """The keys of one server loop."""
+
+    def __init__(self, registry: Registry, rules: KeyRules, bus: Bus = BUS) -> None:
+        self.rules = rules
+        self._registry = registry
+        self._bus = bus
+        self._running: dict[str, Claim] = {}
+        self._unwritten: dict[str, tuple[Database, Written]] = {}
+        self._asking: dict[Database, _Asking] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    async def claim(self, request: Request, query: bytes, body: Body) -> Claim | str | None:
+        """A hold on the key of *request*; the code of its refusal; None when it has no key to hold."""
+        if request.key is None:
+            if request.key_flaw:
+                return "idempotency_key_invalid"
+            required = self.rules.required
+            missing = bool(required) and (request.method, request.path) in required
+            return "idempotency_key_missing" if missing else None
+        if not self.rules.active:
+            return None
+        try:
+            sent = await body.whole(self.rules.body_bytes)
+        except BodyTooLongError:
+            sent = body.beginning()[: self.rules.body_bytes]
+        fingerprint = fingerprint_of(request.method, request.path, query, sent, request.headers)
+        claim = Claim(name_of(request.key, request.method, request.path), fingerprint)
+        held = self._running.setdefault(claim.name, claim)
+        if held is claim:
+            return claim
+        return "idempotency_in_progress" if held.fingerprint == fingerprint else "idempotency_mismatch"
+
+    async def look(self, claim: Claim, request: Request, names: frozenset[str]) -> Kept | str | None:
+        """The first answer, if there is one; the code of a refusal; None: it is to be run.
+
+        Raises DatabaseLostError.
+        """
+        give_up_at = monotonic() + self.rules.wait_s
+        while True:
+            row = await self._row(claim, names)
+            kept = None if row is None else (row.fingerprint, row.age_s, row.answer is not None)
+            match rule(kept, claim.fingerprint):
+                case Ruling.RUN:
+                    if claim.database is not None:
+                        request.marker = Marker(claim.name, claim.fingerprint)
+                    return None
+                case Ruling.REPLAY:
+                    assert row is not None
+                    return row.answer
+                case Ruling.MISMATCH:
+                    return "idempotency_mismatch"
+                case Ruling.LOST:
+                    return "applied_but_interrupted"
+                case Ruling.WAIT if monotonic() >= give_up_at:
+                    return "idempotency_in_progress"
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def release(self, claim: Claim, request: Request, answer: Kept | None) -> None:
+        """The request is over; *answer* is what left for good."""
+        if self._running.get(claim.name) is claim:
+            del self._running[claim.name]
+        if answer is None or not is_final(answer.status) or claim.database is None:
+            return
+        marked = None if request.marker is None else request.marker.database
+        database = (self._registry.get(marked) if marked else None) or claim.database
+        while len(self._unwritten) >= _MOST_UNWRITTEN:
+            del self._unwritten[next(iter(self._unwritten))]
+        self._unwritten[claim.name] = (database, Written(claim.name, claim.fingerprint, answer))
+        if self._writing is None or self._writing.done():
+            self._writing = _apart(self._write())
+
+    async def close(self) -> None:
+        """Write down what has not been, while the databases answer, and let go of them."""
+        if self._writing is not None and not self._writing.done():
+            await asyncio.wait([self._writing], timeout=1.0)
+            self._writing.cancel()
+        for asking in self._asking.values():
+            await asking.store.close()
+
+    # ---- looking --------------------------------------------------------------------------------
+
+    async def _row(self, claim: Claim, names: frozenset[str]) -> Row | None:
+        """What is kept under the key, in this process or in the databases it may have been for."""
+        known = self._unwritten.get(claim.name)
+        if known is not None:
+            claim.database = known[0]
+            return Row(known[1].fingerprint, 0.0, known[1].answer)
+        for database in self._registry:
+            store = database.markers
+            if store is None or store.off or (names and database.name not in names):
+                continue
+            try:
+                if not (store.usable or await self._prepared(store)):
+                    continue
+                row = await self._ask(database, store).about(claim.name)
+            except Exception as error:
+                if classify(error, database=True).lost:
+                    database.broken(said(error))
+                    raise DatabaseLostError(database) from error
+                store.turn_off(said(error))
+                continue
+            claim.database = claim.database or database
+            if row is not None:
+                claim.database = database
+                return row
+        return None
+
+    async def _prepared(self, store: MarkerStore) -> bool:
+        watch = self._registry.watch
+        if watch is None:
+            return False
+        return bool(await asyncio.wrap_future(watch.ask(store.prepare())))
+
+    def _ask(self, database: Database, store: MarkerStore) -> _Asking:
+        asking = self._asking.get(database)
+        if asking is None or asking.store is not store:
+            asking = self._asking[database] = _Asking(store)
+        return asking
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        """Write down answers until none is left; a database that is away is waited for."""
+        while self._unwritten:
+            database = next(iter(self._unwritten.values()))[0]
+            batch = [one for where, one in self._unwritten.values() if where is database][:_AT_ONCE]
+            store = database.markers
+            if store is not None and not store.off:
+                if not database.settled:
+                    await database.until_settled(None)
+                try:
+                    await store.keep(batch)
+                except Exception as error:  # noqa: BLE001 - judged: lost is tried again, else told
+                    if classify(error, database=True).lost and not database.dismissed:
+                        database.broken(said(error))
+                        continue
+                    cause = said(error)
+                    self._bus.publish(AnswersNotKept(database=database.name, answers=len(batch), cause=cause))
+            for one in batch:
+                self._unwritten.pop(one.key, None)
+
+
+class _Asking:
+    """Asks a store about keys: those that come while it is asked go together, in the next question."""
+
+    __slots__ = ("_task", "_waiting", "store")
+
+    def __init__(self, store: MarkerStore) -> None:
+        self.store = store
+        self._waiting: dict[str, asyncio.Future[Row | None]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def about(self, key: str) -> Row | None:
+        """What is kept under *key*; raises what the driver raises."""
+        answer = self._waiting.get(key)
+        if answer is None:
+            answer = self._waiting[key] = asyncio.get_running_loop().create_future()
+        if self._task is None or self._task.done():
+            self._task = _apart(self._ask())
+        return await asyncio.shield(answer)
+
+    async def _ask(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            rows: dict[str, Row] = {}
+            failure: Exception | None = None
+            try:
+                rows = await self.store.look(list(waiting))
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                failure = error
+            for key, future in waiting.items():
+                if failure is None:
+                    future.set_result(rows.get(key))
+                else:
+                    future.set_exception(failure)
+                    future.exception()  # looked at: whoever asked may have left
+
+
+def _apart(coroutine: Any) -> asyncio.Task[None]:
+    """A task for no request: what it does is charged to nobody."""
+    return asyncio.get_running_loop().create_task(coroutine, context=Context())

@@ -1,0 +1,276 @@
+"""COMMIT: marked before it is sent, and asked about when its answer is lost.
+
+    there is a marker for it     a row is written in the transaction; one that was there before means
+                                 that an earlier attempt had its effect: rolled back, `AlreadyApplied`
+    COMMIT is answered           committed, or rolled back with the driver's error
+    its connection is lost       with a marker, or a number that was noted: wait for the database and
+                                 ask it; found: returns as if answered; absent: the driver's error
+    it cannot be asked           unknown: the driver's error, and nobody runs it again
+
+`docs/decisions/0007` has the whole table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.util import await_only
+
+from holdfast.context import MARKER, Marker, Request
+from holdfast.databases.adopt import REGISTRY
+from holdfast.databases.link import Link
+from holdfast.databases.sqlalchemy_markers import MarkerTable
+from holdfast.events import BUS, CommitInDoubt, CommitResolved
+from holdfast.faults.category import Category, Fault, Outcome
+from holdfast.faults.classify import classify
+from holdfast.faults.said import said
+from holdfast.policy.replay import Commit
+
+if TYPE_CHECKING:
+    from holdfast.databases.sqlalchemy_hooks import Hooks
+
+_LAST_MOMENT_S = 0.5  # before a request's deadline: time for an answer
+_PATIENCE_S = 30.0  # outside of requests
+_NUMBER = "SELECT CAST(pg_current_xact_id_if_assigned() AS text)"
+
+UNMARKED = Fault(category=Category.DATABASE_QUERY, status=503, transient=True, outcome=Outcome.NOT_APPLIED)
+
+
+class AlreadyAppliedError(Exception):
+    """The work of this key is in the database already: this attempt was rolled back."""
+
+
+class Commits:
+    """What stands in for `do_commit` of one engine's dialect."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self._database = hooks.database
+        self.table = MarkerTable(hooks, REGISTRY.markers)
+
+    def seen(self, original: Callable[..., Any], *, marked: bool) -> Callable[..., Any]:
+        """*original*, wrapped. A transaction in two phases cannot be *marked*."""
+        hooks = self._hooks
+
+        def commit(connection: Any, *args: Any, **kwargs: Any) -> None:
+            link = hooks.link(connection)
+            if link is None:
+                original(connection, *args, **kwargs)
+                return
+            if not link.wrote:
+                self._send(link, lambda: original(connection, *args, **kwargs))
+                return
+            marker = self._marked(link, connection) if marked else None
+            number = self._numbered(link, connection) if marked and marker is None else None
+            link.noted = self.table.askable and (marker is not None or number is not None)
+            self.sent(link)
+            try:
+                self._send(link, lambda: original(connection, *args, **kwargs))
+            except BaseException as error:
+                end = self._end(link, error)
+                if end is Commit.UNKNOWN:
+                    end = (
+                        self._resolved(link, error, marker, number)
+                        if link.noted
+                        else self._doubted(link, error)
+                    )
+                self._settle(link, end, marker)
+                if end is Commit.COMMITTED:
+                    return
+                hooks.failed(link, error)
+                raise
+            self._settle(link, Commit.COMMITTED, marker)
+
+        return commit
+
+    def sent(self, link: Link) -> None:
+        """COMMIT, or a write that commits by itself, is on its way."""
+        link.committing = True
+        if link.ledger is not None:
+            link.ledger.pending += 1
+
+    def ended(self, link: Link, error: BaseException | None) -> None:
+        """A write that commits by itself has ended: well, refused, or nobody knows."""
+        end = self._end(link, error)
+        if end is Commit.UNKNOWN and error is not None:
+            self._doubted(link, error)
+        self._settle(link, end, None)
+
+    def _end(self, link: Link, error: BaseException | None) -> Commit:
+        if error is None:
+            return Commit.COMMITTED
+        if not isinstance(error, Exception) or link.cut or _in_doubt(error):
+            return Commit.UNKNOWN
+        return Commit.ROLLED_BACK
+
+    def _send(self, link: Link, commit: Callable[[], None]) -> None:
+        link.began = monotonic()
+        try:
+            commit()
+        except BaseException as error:
+            if not link.wrote:
+                self._hooks.failed(link, error)
+            raise
+        finally:
+            link.began = 0.0
+        link.sent = 0
+        self._database.heard_at = monotonic()
+
+    def _settle(self, link: Link, end: Commit, marker: Marker | None) -> None:
+        link.committing = link.noted = False
+        if link.ledger is not None:
+            link.ledger.settle(end)
+            link.ledger.pending -= 1
+        if marker is not None:
+            marker.ends.append(end)
+            marker.number += end is Commit.COMMITTED
+        self._hooks.forget_writes(link)
+
+    # ---- before it is sent ----------------------------------------------------------------------
+
+    def _marked(self, link: Link, connection: Any) -> Marker | None:
+        """Write the marker of this transaction; None when it has none."""
+        marker = MARKER.get()
+        if marker is None:
+            marker = None if link.request is None else link.request.marker
+        table = self.table
+        if marker is None or not (table.usable or self._prepared(link)):
+            return None
+        cursor = connection.cursor()
+        try:
+            link.began = monotonic()
+            cursor.execute(table.mark, (marker.key, marker.number, marker.fingerprint))
+            fresh = cursor.rowcount != 0
+        except Exception as error:
+            self._not_marked(link, error)
+            raise
+        finally:
+            link.began = 0.0
+            cursor.close()
+        if marker.number == 0:
+            marker.database = self._database.name
+        if not fresh:
+            marker.existed = True
+            applied = AlreadyAppliedError(f"the work of key {marker.key[:8]}… was applied before")
+            if link.ledger is not None:
+                link.ledger.fault, link.ledger.error = UNMARKED, applied
+            raise applied
+        return marker
+
+    def _prepared(self, link: Link) -> bool:
+        """The first who needs the table makes it, beside its own transaction."""
+        watch = REGISTRY.watch
+        if self.table.off or watch is None:
+            return False
+        try:
+            return bool(self._wait(watch.ask(self.table.prepare()), _PATIENCE_S))
+        except Exception as error:  # noqa: BLE001 - then this one goes without, as ever before
+            self._hooks.failed(link, error)
+            return False
+
+    def _not_marked(self, link: Link, error: Exception) -> None:
+        """Nothing was committed. Whatever is wrong with the table must not fail the next attempt."""
+        self._hooks.failed(link, error)
+        fault = classify(error, database=True)
+        if fault.lost or link.cut or fault.transient:
+            return
+        self.table.turn_off(said(error))
+        if link.ledger is not None:
+            link.ledger.fault, link.ledger.error = UNMARKED, error
+
+    def _numbered(self, link: Link, connection: Any) -> str | None:
+        """The transaction's number, where commits without a marker are asked about by it."""
+        if not self.table.rules.commit_status or not self.table.askable:
+            return None
+        cursor = connection.cursor()
+        try:
+            link.began = monotonic()
+            cursor.execute(_NUMBER)
+            return cursor.fetchone()[0]  # type: ignore[no-any-return]
+        finally:
+            link.began = 0.0
+            cursor.close()
+
+    # ---- when its answer is lost ----------------------------------------------------------------
+
+    def _resolved(
+        self, link: Link, error: BaseException, marker: Marker | None, number: str | None
+    ) -> Commit:
+        """What the database says became of it; UNKNOWN when it cannot be asked in time."""
+        if not isinstance(error, Exception):  # cancelled: nobody waits for the answer any more
+            return self._doubted(link, error)
+        if not link.cut:
+            self._database.broken(said(error))
+        request = link.request
+        began = monotonic()
+        end, why = self._asked(lambda: self._question(marker, number), request)
+        if end is Commit.UNKNOWN:
+            return self._doubted(link, error, why)
+        link.abort()  # what is left of it serves nobody
+        BUS.publish(
+            CommitResolved(
+                database=self._database.name,
+                request_id=None if request is None else request.id,
+                outcome=end.value,
+                took_s=round(monotonic() - began, 3),
+            )
+        )
+        return end
+
+    def _question(self, marker: Marker | None, number: str | None) -> Coroutine[Any, Any, Commit]:
+        return self.table.ask_status(number) if marker is None and number else self.table.ask(_some(marker))
+
+    def _asked(
+        self, question: Callable[[], Coroutine[Any, Any, Commit]], request: Request | None
+    ) -> tuple[Commit, str]:
+        """The answer, or UNKNOWN and why there is none."""
+        why = "the database did not come back in time"
+        give_up_at = monotonic() + _PATIENCE_S
+        if request is not None and request.kind == "http":
+            give_up_at = request.deadline_at - _LAST_MOMENT_S
+        while (left := give_up_at - monotonic()) > 0:
+            watch = REGISTRY.watch
+            if watch is None or not self._hooks.connecting.settles_within(left):
+                break
+            try:
+                return self._wait(watch.ask(question()), give_up_at - monotonic()), ""
+            except Exception as error:  # noqa: BLE001 - whatever a driver raises: it did not say
+                why = said(error)
+                if not classify(error, database=True).lost:
+                    break
+                self._database.broken(why)
+        return Commit.UNKNOWN, why
+
+    def _wait(self, asking: Any, timeout: float) -> Any:
+        if self._hooks.engine.dialect.is_async:
+            return await_only(asyncio.wait_for(asyncio.wrap_future(asking), timeout))
+        try:
+            return asking.result(timeout)
+        finally:
+            asking.cancel()
+
+    def _doubted(self, link: Link, error: BaseException, why: str = "") -> Commit:
+        request = link.request
+        cause = said(error)
+        BUS.publish(
+            CommitInDoubt(
+                database=self._database.name,
+                request_id=None if request is None else request.id,
+                cause=f"{cause}; asked in vain: {why}" if why else cause,
+            )
+        )
+        return Commit.UNKNOWN
+
+
+def _some(marker: Marker | None) -> Marker:
+    assert marker is not None
+    return marker
+
+
+def _in_doubt(error: Exception) -> bool:
+    """Whether *error*, met at COMMIT, leaves open what became of it."""
+    fault = classify(error, database=True)
+    return fault.lost or fault.outcome is Outcome.UNKNOWN

@@ -1,0 +1,191 @@
+"""The marker table in the database of one SQLAlchemy engine: made, written, asked, read.
+
+usable   the table is there                          markers are written and asked for
+unknown  nobody has needed it yet, or it is away      it is looked for by the first who does
+off      no right to make it, or a marker failed      as without a table, and one warning
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from holdfast.context import Marker
+from holdfast.databases.adopt import MarkerRules
+from holdfast.databases.markers import Row, Statements, Written, asked, found, written
+from holdfast.databases.sqlalchemy_session import OwnSession
+from holdfast.events import BUS, MarkersOff
+from holdfast.faults.classify import classify
+from holdfast.faults.said import said
+from holdfast.policy.replay import Commit
+
+if TYPE_CHECKING:
+    from holdfast.databases.sqlalchemy_hooks import Hooks
+
+BACKENDS = ("postgresql", "sqlite")
+PRUNE_EVERY_S = 600.0
+_HELD_UP_S = 1.0  # how long the question may wait for whoever holds the marker, before that one is ended
+_BLOCKERS = "SELECT pg_terminate_backend(pid) FROM unnest(pg_blocking_pids({pid})) AS pid"
+
+
+class MarkerTable:
+    """The table, and who asks it. One for each engine; its statements run on sessions of our own."""
+
+    def __init__(self, hooks: Hooks, rules: MarkerRules) -> None:
+        self.rules = rules
+        self.usable = False
+        self.off = not rules.active or not possible(hooks)
+        self.askable = hooks.engine.url.get_backend_name() == "postgresql"
+        self._hooks = hooks
+        self._statements = self._in(rules.schema)
+        self._session: OwnSession | None = None
+        self._lock: asyncio.Lock | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._preparing: asyncio.Lock | None = None
+        self._pruned_at = 0.0
+
+    @property
+    def mark(self) -> str:
+        """The statement that writes a marker: key, number and fingerprint."""
+        return self._statements.mark
+
+    def turn_off(self, cause: str) -> None:
+        """No markers here from now on."""
+        if not self.off:
+            self.off, self.usable = True, False
+            BUS.publish(MarkersOff(database=self._hooks.database.name, cause=cause))
+
+    # ---- for the server's loop ------------------------------------------------------------------
+
+    async def look(self, keys: list[str]) -> dict[str, Row]:
+        """What is kept under *keys*; raises what the driver raises when the database is lost."""
+        rows, _ = await self._run(self._statements.look, asked(keys))
+        return found(rows)
+
+    async def keep(self, answers: list[Written]) -> None:
+        """Write down *answers*; those that are there stay. Now and then forgets what is too old."""
+        await self._run(self._statements.keep, written(answers))
+        if monotonic() - self._pruned_at > PRUNE_EVERY_S:
+            self._pruned_at = monotonic()
+            await self._run(self._statements.prune)
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _run(self, statement: str, parameters: tuple[Any, ...] = ()) -> tuple[list[Any], int]:
+        session = self._own()
+        async with self._turn():
+            return await session.run(statement, parameters)
+
+    def _own(self) -> OwnSession:
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            self._session, self._loop = OwnSession(self._hooks, self._statements.setup), loop
+            self._lock = asyncio.Lock()
+        return self._session
+
+    def _turn(self) -> asyncio.Lock:
+        assert self._lock is not None
+        return self._lock
+
+    # ---- for the watch's loop -------------------------------------------------------------------
+
+    async def prepare(self) -> bool:
+        """Whether it is there, made if need be; raises what the driver raises when the database is lost."""
+        if self._preparing is None:
+            self._preparing = asyncio.Lock()
+        async with self._preparing:
+            if not self.usable and not self.off:
+                session = OwnSession(self._hooks)
+                try:
+                    await self._make(session)
+                except Exception as error:
+                    if self._lost(error):
+                        raise
+                    self.turn_off(said(error))
+                finally:
+                    await session.close()
+        return self.usable
+
+    async def ask(self, marker: Marker) -> Commit:
+        """What became of the COMMIT that carried *marker*; raises what the driver raises.
+
+        The very marker is inserted and taken back: that waits for whoever holds it.
+        """
+        asking, ending = OwnSession(self._hooks, once=True), OwnSession(self._hooks)
+        try:
+            await asking.run("BEGIN")
+            pid = (await asking.run("SELECT pg_backend_pid()"))[0][0][0]
+            inserting = asyncio.ensure_future(
+                asking.run(self._statements.mark, (marker.key, marker.number, marker.fingerprint))
+            )
+            while not (await asyncio.wait([inserting], timeout=_HELD_UP_S))[0]:
+                await ending.run(_BLOCKERS.format(pid=int(pid)))
+            _, inserted = inserting.result()
+            await asking.run("ROLLBACK")
+        finally:
+            await asking.close()
+            await ending.close()
+        return Commit.ROLLED_BACK if inserted else Commit.COMMITTED
+
+    async def ask_status(self, number: str) -> Commit:
+        """What became of the transaction of that number, as far as the server remembers."""
+        session = OwnSession(self._hooks)
+        try:
+            while True:
+                rows, _ = await session.run(f"SELECT pg_xact_status('{int(number)}'::xid8)")
+                match rows[0][0]:
+                    case "committed":
+                        return Commit.COMMITTED
+                    case "aborted":
+                        return Commit.ROLLED_BACK
+                    case "in progress":
+                        await asyncio.sleep(0.05)
+                    case _:
+                        return Commit.UNKNOWN
+        finally:
+            await session.close()
+
+    async def _make(self, session: OwnSession) -> None:
+        schema = self.rules.schema
+        if schema is None and self._statements.where is not None:
+            # Named in full from now on: an application may lead unqualified names elsewhere.
+            rows, _ = await session.run(self._statements.where)
+            self._statements = self._in(rows[0][0])
+        try:
+            await session.run(self._statements.exists)
+        except Exception as error:
+            if self._lost(error):
+                raise
+            for number, statement in enumerate(self._statements.create):
+                await self._create(session, statement, again=number == 0)
+        self.usable = True
+
+    async def _create(self, session: OwnSession, statement: str, *, again: bool) -> None:
+        try:
+            await session.run(statement)
+        except Exception as error:
+            # Two processes that make it at once: PostgreSQL tells the second one of a duplicate.
+            if not again or classify(error, database=True).code not in ("23505", "42P07"):
+                raise
+            await session.run(self._statements.exists)
+
+    def _in(self, schema: str | None) -> Statements:
+        dialect = self._hooks.engine.dialect
+        return Statements(self._hooks.engine.url.get_backend_name(), dialect.paramstyle, schema)
+
+    def _lost(self, error: Exception) -> bool:
+        return classify(error, database=True).lost
+
+
+def possible(hooks: Hooks) -> bool:
+    """Whether a table there can be seen from other connections, in a tongue we speak."""
+    url = hooks.engine.url
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return url.database not in (None, "", ":memory:") and "mode=memory" not in str(url)
+    return backend in BACKENDS
