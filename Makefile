@@ -8,8 +8,9 @@ READY  := $(VENV)/.ready-dev
 BENCH  := $(VENV)/.ready-bench
 LOWEST := $(VENV)-lowest/.ready
 WORKERS ?= 2
+ROUNDS  ?= 100
 
-.PHONY: run test unit real bench check format lowest clean help
+.PHONY: run test unit real crash bench check format lowest clean help
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -25,6 +26,9 @@ unit: $(READY)  ## The fast tests only
 
 real: $(READY)  ## Real servers, real faults only
 	$(BIN)/python -m pytest tests/real
+
+crash: $(READY)  ## Kill, cut and fill at random: ROUNDS=100, SEED= to see a run again
+	$(BIN)/python tests/crash/loop.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 bench: $(BENCH)  ## Measure against the peers and write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
