@@ -1,0 +1,67 @@
+"""What one attempt at a journaled request came to, and what follows from it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
+
+from holdfast.work.entry import Answer, Entry, Outcome, State, after_absence, after_answer, after_failure
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """We answered in place of the application, because the database or the application was away."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Its effect is there, and its answer was lost: nothing is to be run again."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """There was no answer. *cause* holds no secret."""
+
+    cause: str
+
+
+Ended: TypeAlias = Answer | Absent | Applied | Raised
+
+_APPLIED = frozenset({"applied_but_interrupted"})
+_ABSENT = frozenset(
+    {
+        "database_unavailable",
+        "commit_outcome_unknown",  # asked again, with its key, once the database is back
+        "waiting_room_full",
+        "overloaded",
+        "shutting_down",
+        "starting",
+        "idempotency_in_progress",  # an earlier run of it has not ended
+    }
+)
+
+
+def meaning_of(code: str) -> Absent | Applied | None:
+    """What our own refusal with *code* says of the attempt; None when it is an answer like any other."""
+    if code in _APPLIED:
+        return Applied(code)
+    return Absent(code) if code in _ABSENT else None
+
+
+def outcome_of(entry: Entry, ended: Ended, most: int, delay_s: float) -> Outcome:
+    """What becomes of *entry*; *most* attempts in all, *delay_s* before the next."""
+    match ended:
+        case Answer():
+            return after_answer(entry, ended, most, delay_s)
+        case Absent():
+            return after_absence(entry, delay_s)
+        case Applied(code):
+            return Outcome(State.DONE, None, entry.attempts, code)
+        case Raised(cause):
+            return after_failure(entry, cause, most, delay_s)
+        case _:
+            assert_never(ended)
