@@ -17,18 +17,38 @@ if TYPE_CHECKING:
     from holdfast.policy.breaker import Breaker as Breaker
     from holdfast.policy.retry import Retry as Retry
     from holdfast.settings.settings import Settings as Settings
+    from holdfast.work.transactions import run_transaction as run_transaction
+    from holdfast.work.transactions import transaction as transaction
+    from holdfast.work.transactions_errors import CommitOutcomeUnknown as CommitOutcomeUnknown
+    from holdfast.work.transactions_errors import ConcurrentModification as ConcurrentModification
 
 _HOMES = {
     "Backoff": "holdfast.policy.backoff",
     "Breaker": "holdfast.policy.breaker",
+    "CommitOutcomeUnknown": "holdfast.work.transactions_errors",
+    "ConcurrentModification": "holdfast.work.transactions_errors",
     "Holdfast": "holdfast.app",
     "Refused": "holdfast.guard.circuit",
     "Retry": "holdfast.policy.retry",
     "Settings": "holdfast.settings.settings",
     "guard": "holdfast.guard.shell",
+    "run_transaction": "holdfast.work.transactions",
+    "transaction": "holdfast.work.transactions",
 }
 
-__all__ = ["Backoff", "Breaker", "Holdfast", "Refused", "Retry", "Settings", "guard"]
+__all__ = [
+    "Backoff",
+    "Breaker",
+    "CommitOutcomeUnknown",
+    "ConcurrentModification",
+    "Holdfast",
+    "Refused",
+    "Retry",
+    "Settings",
+    "guard",
+    "run_transaction",
+    "transaction",
+]
 
 
 def __getattr__(name: str) -> Any:
