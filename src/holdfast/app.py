@@ -18,6 +18,7 @@ from holdfast.asgi.door import Rules as DoorRules
 from holdfast.asgi.front import Front, Stage
 from holdfast.asgi.health import Health, Vital
 from holdfast.asgi.keys import KeyRules, Keys
+from holdfast.asgi.operations import place_of
 from holdfast.asgi.replay import Replay
 from holdfast.asgi.replay import Rules as ReplayRules
 from holdfast.asgi.types import Receive, Scope, Send
@@ -26,6 +27,7 @@ from holdfast.databases.adopt import REGISTRY, MarkerRules, PoolRules
 from holdfast.databases.database import Database
 from holdfast.databases.looking import Watchfulness
 from holdfast.databases.watch import Watch
+from holdfast.desk import Desk
 from holdfast.events import BUS
 from holdfast.runtime.reach import Patience, reach
 from holdfast.settings.declared import declaration, missing
@@ -57,6 +59,8 @@ class Holdfast:
         self.vital = Vital(app_env=self.settings.app_env, port=self.settings.port)
         self.fronts: list[Front] = []
         self.sockets: set[asyncio.Task[Any]] = set()
+        self.desk = Desk(self.settings, REGISTRY)
+        self._in_lifespan = False
         self.started_by_hand = False  # somebody else runs the phases of startup
         self._dice = random.Random()
         self._undo: list[Callable[[], None]] = []
@@ -122,8 +126,18 @@ class Holdfast:
             self.incidents.sweep()
             loop.call_later(SWEEP_EVERY_S, self.sweep, loop)
 
+    async def put_away(self, front: Front, within: float) -> list[str]:
+        """Stop running what is written down, and write down the answers of keys, in *within* seconds.
+
+        What had to be given back to the journal, by method and path.
+        """
+        left = await self.desk.stop(within)
+        await front.stage().replay.keys.close()
+        return left
+
     def close(self) -> None:
         """Let go of the process: no watch, no subscribers."""
+        self.desk.close()
         watch = self.registry.watch
         if watch is not None:
             self.registry.watched_by(None)
@@ -159,8 +173,11 @@ class Holdfast:
             ),
             watch.report,
         )
+        cors = Cors(front.app, settings.client_url)
+        self.desk.open(front.routed)
+        place = place_of(front.routed)
         answers = Answers(
-            Cors(front.app, settings.client_url),
+            cors,
             style="simple" if settings.error_format == "simple" else "problem",
             production=settings.production,
         )
@@ -176,8 +193,11 @@ class Holdfast:
                 attempts=settings.max_retry_attempts,
                 base_delay=settings.retry_base_delay_s,
                 body_bytes=settings.replay_body_bytes,
+                journal_after=settings.journal_after_s,
             ),
             Keys(self.registry, key_rules(settings)),
+            self.desk.journaling(cors),
+            place,
         )
         door.open_for(self.registry, loop)
         door.leaves_with(self.registry.listen(lambda one: _hand_over(loop, door, one)))
@@ -185,22 +205,27 @@ class Holdfast:
             self.registry, door, self.vital, self.metrics.render, detailed=not settings.production
         )
         self.sweep(loop)
-        return Stage(loop, door, answers, replay, health)
+        if not (self.started_by_hand or self._in_lifespan):
+            loop.call_soon(self.desk.start, front)  # a server without a lifespan: it has started long ago
+        return Stage(loop, door, answers, replay, health, self.desk.operations(cors), place)
 
     async def _lifespan(self, front: Front, scope: Scope, receive: Receive, send: Send) -> None:
-        stage = front.stage()
+        self._in_lifespan = True
 
         async def begin() -> None:
             if not self.started_by_hand:
                 await self._reach_all()
+            front.stage()
 
         def began() -> None:
             if not self.started_by_hand:
                 self.vital.started, self.vital.phase = True, "ready"
+                self.desk.start(front)
 
         async def drain() -> None:
             self.vital.draining = True
-            stage.door.close()
+            front.stage().door.close()
+            await self.put_away(front, self.settings.shutdown_timeout_s / 4)
 
         async def end() -> None:
             if not self.started_by_hand:
@@ -298,11 +323,12 @@ def _settings_of(declared: type | None) -> Settings:
     from pathlib import Path
 
     settings, problems = Settings.examined(os.environ)
-    wanted = declaration(Path.cwd(), declared) if declared is not None else None
-    lacking = missing(wanted, os.environ, settings.app_env) if wanted is not None else ()
-    if problems or lacking:
-        raise Misconfigured((*problems, *lacking), settings.app_env)
-    return settings
+    wanted = declaration(Path.cwd(), declared)
+    lacking = missing(wanted, os.environ, settings.app_env) if declared is not None else ()
+    wrong = wanted.problems if declared is not None else ()
+    if problems or lacking or wrong:
+        raise Misconfigured((*problems, *wrong, *lacking), settings.app_env)
+    return wanted.completed(settings)
 
 
 def databases_of(hold: Holdfast) -> list[Database]:

@@ -119,6 +119,7 @@ class Request:
         "marker",
         "method",
         "path",
+        "patience_s",
         "started",
         "timeout_s",
         "user_id",
@@ -143,6 +144,7 @@ class Request:
         self.deadline_at = deadline_at  # monotonic
         self.timeout_s = 0.0  # what was allowed in all
         self.key = key
+        self.patience_s: float | None = None  # how long it waits at most, where it is not the rule
         self.key_flaw = ""  # what is wrong with the key that was sent
         self.attempt = 1
         self.held_for = 0.0  # seconds spent waiting for a database, all attempts together

@@ -18,6 +18,7 @@ from holdfast.asgi.front import Front
 from holdfast.databases.database import Database
 from holdfast.events import BUS
 from holdfast.faults.classify import classify
+from holdfast.floor import Floor
 from holdfast.runtime import folders
 from holdfast.runtime.collector import spare_the_collector
 from holdfast.runtime.lifespan import Lifespan, LifespanFailed
@@ -36,7 +37,9 @@ from holdfast.telemetry import logs
 from holdfast.telemetry.events import EventLog
 from holdfast.telemetry.gates import line_gate
 from holdfast.telemetry.uncaught import Uncaught
+from holdfast.work.journal import JournalUnusableError
 
+_JOURNAL = "Mend what it says, or name another folder with HOLDFAST_STATE_DIR."
 _REST_S = 0.5  # for what is left to itself, after everything else has ended
 
 
@@ -159,6 +162,7 @@ class _Launch:
             app: Any = locate(options.target, app_dir=options.app_dir, factory=options.factory)
             self._front = hold.wrap(app)
             detail.append(options.target)
+            self._open_journal(app)
             absent = absent or await self._reach([one for one in hold.registry if not one.vouched_at])
         self._lifespan = Lifespan(self._front)
         if absent:
@@ -169,10 +173,19 @@ class _Launch:
                 self._front.stage()
             await self._listen()
         hold.vital.started, hold.vital.phase = True, "ready"
+        hold.desk.start(self._front)
         spare_the_collector()
         for warning in notify_ready(os.environ):
             self._told.write("warning", warning)
         self._told.write("info", f"ready: http://{_shown(settings.host)}:{settings.port}")
+
+    def _open_journal(self, app: Any) -> None:
+        try:
+            place = self._hold.desk.open(app)
+        except JournalUnusableError as error:
+            raise StartFailure("journal", str(error), _JOURNAL, Exit.CANNOT_CREATE) from error
+        if place:
+            self._told.write("info", f"journal: {place}")
 
     def _stand_ins(self) -> list[Database]:
         address = self._settings.database_url
@@ -279,7 +292,7 @@ class _Launch:
             return 0
         stop = Stop(
             self._server,
-            _Floor(self._hold, self._front),
+            Floor(self._hold, self._front),
             self._close,
             prestop=self._settings.prestop_s,
             timeout=self._settings.shutdown_timeout_s,
@@ -318,50 +331,6 @@ class _Launch:
             sys.stdout.flush()
             os._exit(status or 1)
         return status
-
-
-class _Floor:
-    """What the stop may do to requests."""
-
-    def __init__(self, hold: Holdfast, front: Front) -> None:
-        self._hold = hold
-        self._front = front
-
-    def drain(self) -> None:
-        self._hold.vital.draining = True
-
-    def tell_streams(self) -> None:
-        for exchange in list(self._front.stage().replay.live):
-            if exchange.request.started:
-                exchange.body.hang_up()
-
-    def answer_held(self) -> None:
-        self._front.stage().door.close()
-        if self._front.opened is not None:
-            self._front.opened.set()
-        for database in self._hold.registry:
-            database.dismiss()
-            if database.away:
-                self._cut(database)
-
-    def sockets(self) -> set[asyncio.Task[None]]:
-        return set(self._hold.sockets)
-
-    def cut(self) -> None:
-        for database in self._hold.registry:
-            self._cut(database)
-
-    def named(self) -> list[str]:
-        requests = [f"{one.request.method} {one.request.path}" for one in self._front.stage().replay.live]
-        return [*requests, *(f"WebSocket {task.get_name()}" for task in self._hold.sockets)]
-
-    @staticmethod
-    def _cut(database: Database) -> None:
-        for link in list(database.links.values()):
-            if link.began or database.away:  # an idle one of a dead network would be closed politely
-                link.abort()
-        for _, cancel in list(database.connecting.values()):
-            cancel()
 
 
 def _works(thread: threading.Thread) -> bool:

@@ -34,6 +34,9 @@ def request_of(scope: Scope, timeout: float) -> Request:
     request.timeout_s = timeout
     if b"idempotency-key" in headers:
         request.key, request.key_flaw = read_key(headers[b"idempotency-key"])
+    rerun = scope.get("holdfast.journal")
+    if rerun is not None:
+        request.key, request.key_flaw = rerun.key, ""
     request.headers = headers
     client = scope.get("client")
     if client:

@@ -116,7 +116,10 @@ class Door:
         refused = self._refused_at_once(database, entered=entered)
         if refused is not None:
             return refused
-        left = min(self.rules.max_wait - request.held_for, request.deadline_at - monotonic())
+        patience = self.rules.max_wait
+        if request.patience_s is not None:
+            patience = min(patience, request.patience_s)
+        left = min(patience - request.held_for, request.deadline_at - monotonic())
         if left <= 0:
             return Verdict.TIMED_OUT
         queue = self._queue_of(database)

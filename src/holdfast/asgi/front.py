@@ -18,10 +18,13 @@ from holdfast.asgi.answers import Answers
 from holdfast.asgi.context import request_of
 from holdfast.asgi.door import Door
 from holdfast.asgi.health import Health, Reply
+from holdfast.asgi.journal_run import JOURNALED_AT
+from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
+from holdfast.asgi.operations import Operations, operation_id
 from holdfast.asgi.own_routes import own_paths
 from holdfast.asgi.replay import Replay
 from holdfast.asgi.types import App, Message, Receive, Scope, Send
-from holdfast.context import REQUEST
+from holdfast.context import REQUEST, Request
 
 PREFIX = "/_holdfast"
 MARK = "holdfast"
@@ -39,6 +42,8 @@ class Stage:
     answers: Answers
     replay: Replay
     health: Health
+    operations: Operations | None = None
+    place: str = ""  # where operations are shown
 
 
 class Front:
@@ -82,12 +87,16 @@ class Front:
             if page is not None:
                 await _show(page, scope, send)
                 return
+        if stage.operations is not None and "/operations/" in path:
+            operation = operation_id(scope, stage.place)
+            if operation is not None:
+                await stage.operations.show(operation, scope, send)
+                return
         request = request_of(scope, self._timeout)
         if sum(map(len, request.headers.values())) > LONGEST_HEADERS:
             await _refuse_headers(send)
             return
-        marked = dict(scope)
-        marked[MARK] = request
+        marked = _marked(scope, request)
         if self.state is not None:
             marked["state"] = self.state
         token = REQUEST.set(request)
@@ -205,6 +214,15 @@ class Front:
             await self.app(marked, receive, send)
         finally:
             REQUEST.reset(token)
+
+
+def _marked(scope: Scope, request: Request) -> Scope:
+    """*scope* as ours; only the journal may say that a request comes from it."""
+    marked = dict(scope)
+    marked[MARK] = request
+    if JOURNALED_AT in request.headers and RERUN not in scope:
+        marked["headers"] = [pair for pair in scope["headers"] if pair[0] != JOURNALED_AT]
+    return marked
 
 
 async def _refuse_headers(send: Send) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from holdfast.asgi.body import ClientGoneError
 from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.keys import DatabaseLostError
+from holdfast.context import Marker
 from holdfast.databases.markers import Kept
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ class Keyed:
     async def claims(self, exchange: Exchange) -> bool:
         """Take hold of the request's key, if it has one; False when it has been answered instead."""
         request = exchange.request
+        fresh = self._replay.postponing.concerns(exchange) and request.key is None and not request.key_flaw
+        if fresh:
+            request.key = token_hex(16)  # so that it happens once, whenever it is run
         try:
             claim = await self._replay.keys.claim(
                 request, exchange.scope.get("query_string", b""), exchange.body
@@ -36,13 +41,15 @@ class Keyed:
             await self._replay.refuse(exchange, claim)
             return False
         exchange.claim = claim
+        if fresh and claim is not None:
+            request.marker = Marker(claim.name, claim.fingerprint)
         return True
 
     async def is_first(self, exchange: Exchange) -> bool:
         """Whether nothing is kept under the key; else it is answered with that."""
         request = exchange.request
-        if self._replay.needs.none(request.method, request.path):
-            return True
+        if request.marker is not None or self._replay.needs.none(request.method, request.path):
+            return True  # a key of our own, or a route without a database: nothing can be kept
         found = await self._looked(exchange)
         if found is None:
             exchange.record(self._replay.keys.rules.answer_bytes)

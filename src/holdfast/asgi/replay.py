@@ -24,9 +24,11 @@ from holdfast.asgi.body import Body
 from holdfast.asgi.deadlines import Deadlines
 from holdfast.asgi.door import Door, Verdict
 from holdfast.asgi.exchange import Exchange
+from holdfast.asgi.journaling import Journaling
 from holdfast.asgi.keyed import Keyed
 from holdfast.asgi.keys import Keys
 from holdfast.asgi.needs import Needs
+from holdfast.asgi.postponing import Postponing, told_to_journal
 from holdfast.asgi.telling import Telling
 from holdfast.asgi.types import App, Receive, Scope, Send
 from holdfast.context import Ledger, Request
@@ -71,6 +73,7 @@ class Rules:
     attempts: int = 3
     base_delay: float = 0.1
     body_bytes: int = 65536
+    journal_after: float = 8.0
 
 
 class Replay:
@@ -87,6 +90,8 @@ class Replay:
         records: Records,
         rules: Rules,
         keys: Keys,
+        journaling: Journaling | None = None,
+        place: str = "",
         bus: Bus = BUS,
     ) -> None:
         self.app = app
@@ -96,6 +101,7 @@ class Replay:
         self.needs = Needs()
         self.keys = keys
         self._keyed = Keyed(self)
+        self.postponing = Postponing(self, journaling, place, rules.journal_after)
         self.live: set[Exchange] = set()
         self._registry = registry
         self._deadlines = deadlines
@@ -197,7 +203,7 @@ class Replay:
             exchange.ended = True
             self.tell.abandoned(request)
             return False
-        await self.refuse(exchange, _CODES[verdict], database)
+        await self.postponing.give_up(exchange, _CODES[verdict], database)
         return False
 
     # ---- attempts -------------------------------------------------------------------------------
@@ -291,7 +297,7 @@ class Replay:
         doubt = ledger.commit in (Commit.UNKNOWN, Commit.SENT)
         if lost or doubt:
             code = _code_of(ledger.commit)
-            await self.refuse(exchange, code, self._registry.get(ledger.lost or ""))
+            await self.postponing.give_up(exchange, code, self._registry.get(ledger.lost or ""))
         elif error is not None and (exchange.kept is None or self.answers.is_stock(exchange)):
             self.answers.told(request, error)
             await self.answers.fail(exchange, error)
@@ -306,6 +312,7 @@ class Replay:
         self.give_up_turns(exchange, answered=False)
         if request.started:
             return
+        told_to_journal(exchange, code)
         status = await self.answers.refuse(exchange, code, database)
         self.tell.refused(request, status, code)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from holdfast.policy.routes import Routes
 from holdfast.settings import parse
 from holdfast.settings.envfile import Line, read_lines
 from holdfast.settings.report import Problem
+from holdfast.settings.settings import Settings
 
 TABLE = "[tool.holdfast]"
 _KEYS = ("settings", "journal", "require_key")
@@ -20,24 +22,47 @@ _CLASS = Problem(f"{TABLE} settings", "", "the application's settings class", "s
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Where the application says what it needs: a class, its name, or an example file's lines."""
+    """Where the application says what it needs: a class, its name, or an example file's lines;
+    and the routes it names, by the attribute of `Settings` they belong to."""
 
     settings: type | str | None = None
     example: tuple[Line, ...] = ()
     problems: tuple[Problem, ...] = ()
+    routes: Mapping[str, Routes] = field(default_factory=dict)
+
+    def completed(self, settings: Settings) -> Settings:
+        """*settings*, with the routes declared here beside those of the environment."""
+        both = {
+            name: Routes((*getattr(settings, name).names, *more.names)) for name, more in self.routes.items()
+        }
+        return replace(settings, **both)  # type: ignore[arg-type]
 
 
 def declaration(folder: Path, settings: type | None = None) -> Declaration:
     """What *folder* declares; *settings*, a class given in code, wins over pyproject.toml."""
     example, unreadable = _example(folder / ".env.example")
-    if settings is not None:
-        return Declaration(settings, example, unreadable)
     table, problems = tool_table(folder)
+    routes = _routes(table, problems)
+    if settings is not None:
+        return Declaration(settings, example, (*unreadable, *problems), routes)
     named = table.get("settings")
     if named is not None and not isinstance(named, str):
         problems.append(_class_problem("must be text such as shop.config:Settings"))
         named = None
-    return Declaration(named, example, (*unreadable, *problems))
+    return Declaration(named, example, (*unreadable, *problems), routes)
+
+
+def _routes(table: dict[str, Any], problems: list[Problem]) -> dict[str, Routes]:
+    found = {}
+    for key in ("journal", "require_key"):
+        given = table.get(key, [])
+        try:
+            if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+                raise ValueError('must be a list of routes, such as ["POST /orders"]')
+            found[key] = Routes(given)
+        except ValueError as error:
+            problems.append(Problem(f"{TABLE} {key}", str(error), source="pyproject.toml"))
+    return found
 
 
 def tool_table(folder: Path) -> tuple[dict[str, Any], list[Problem]]:

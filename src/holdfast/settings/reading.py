@@ -51,4 +51,4 @@ def read_environment(wanted: Wanted, environ: MutableMapping[str, str]) -> tuple
     )
     if everything:
         raise Misconfigured(everything, environment.app_env)
-    return environment, settings
+    return environment, declared.completed(settings)

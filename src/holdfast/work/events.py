@@ -36,7 +36,7 @@ class RequestJournaled(Event):
     """A request was written to the journal and answered with 202."""
 
     name = "request_journaled"
-    level = "info"
+    level = "debug"
     request_id: str
     method: str
     path: str
@@ -78,10 +78,10 @@ class JournalDamaged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryFinished(Event):
-    """A journaled request has come to an end: done, failed or dead."""
+    """A journaled request has come to an end: done."""
 
     name = "entry_finished"
-    level = "info"
+    level = "debug"
     number: int
     method: str
     path: str
@@ -90,6 +90,14 @@ class EntryFinished(Event):
     attempts: int
     waited_s: float
     cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryFailed(EntryFinished):
+    """A journaled request has come to another end than done: somebody has to look at it."""
+
+    name = "entry_failed"
+    level = "warning"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

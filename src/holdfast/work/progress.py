@@ -6,8 +6,8 @@ from holdfast.clock import Clock
 from holdfast.events import Bus
 from holdfast.faults.redact import redact_text
 from holdfast.work.attempt import Absent, Ended
-from holdfast.work.entry import Entry, Outcome
-from holdfast.work.events import EntryDeferred, EntryFinished, JournalDrained, JournalFailing
+from holdfast.work.entry import Entry, Outcome, State
+from holdfast.work.events import EntryDeferred, EntryFailed, EntryFinished, JournalDrained, JournalFailing
 
 FAILING_EVERY_S = 60.0
 
@@ -33,8 +33,9 @@ class Progress:
     def ended(self, entry: Entry, outcome: Outcome) -> None:
         """An entry is done, failed or dead."""
         self.finished += 1
+        event = EntryFinished if outcome.state is State.DONE else EntryFailed
         self._bus.publish(
-            EntryFinished(
+            event(
                 number=entry.number,
                 method=entry.new.method,
                 path=path_of(entry),

@@ -272,7 +272,7 @@ class House:
             self.counted,
             rules or ReplayRules(),
             Keys(self.registry, KeyRules(), bus),
-            bus,
+            bus=bus,
         )
 
     async def ask(

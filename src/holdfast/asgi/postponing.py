@@ -1,0 +1,72 @@
+"""What becomes of a request that cannot be served now: written down where its route opted in, else refused.
+
+may run again, or marked and in doubt    route opted in        answer
+yes                                      yes, room left        202 and where to ask
+yes                                      yes, no room          503 that says so
+no, or no route, or run from the journal                       503 as ever
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdfast.asgi.exchange import Exchange
+from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
+from holdfast.asgi.journal_run import Rerun
+from holdfast.asgi.journaling import Accepted, Journaling
+from holdfast.databases.database import Database
+
+if TYPE_CHECKING:
+    from holdfast.asgi.replay import Replay
+
+_POSTPONED = frozenset({"database_unavailable", "waiting_room_full", "commit_outcome_unknown"})
+
+
+class Postponing:
+    """The part of *replay* that concerns the journal. *after_s*: how long requests wait before."""
+
+    __slots__ = ("_after_s", "_journaling", "_place", "_replay")
+
+    def __init__(self, replay: Replay, journaling: Journaling | None, place: str, after_s: float) -> None:
+        self._replay = replay
+        self._journaling = journaling
+        self._place = place
+        self._after_s = after_s
+
+    def concerns(self, exchange: Exchange) -> bool:
+        """Whether it may be written down: then it does not wait as long as others, and has a key."""
+        journaling, request = self._journaling, exchange.request
+        if journaling is None or RERUN in exchange.scope:
+            return False
+        if not journaling.takes(request.method, request.path):
+            return False
+        request.patience_s = self._after_s
+        return True
+
+    async def give_up(self, exchange: Exchange, code: str, database: Database | None) -> None:
+        """It has waited long enough, or cannot be run again here and now."""
+        request = exchange.request
+        safe_later = request.may_run_again() or (
+            request.marker is not None and code == "commit_outcome_unknown"
+        )
+        if code not in _POSTPONED or request.started or not safe_later or not self.concerns(exchange):
+            await self._replay.refuse(exchange, code, database)
+            return
+        assert self._journaling is not None
+        self._replay.give_up_turns(exchange, answered=False)
+        exchange.recorder = None  # what leaves now is not the answer to its key
+        accepted = await self._journaling.accept(exchange.scope, request, exchange.body, request.key)
+        if accepted is None:
+            exchange.ended = True
+            self._replay.tell.abandoned(request)
+        elif isinstance(accepted, Accepted):
+            await self._journaling.answer(exchange, accepted, self._place)
+        else:
+            await self._replay.refuse(exchange, accepted.code, database)
+
+
+def told_to_journal(exchange: Exchange, code: str) -> None:
+    """A request run from the journal learns that we, not the application, answer it."""
+    rerun: Rerun | None = exchange.scope.get(RERUN)
+    if rerun is not None:
+        rerun.refused(code)

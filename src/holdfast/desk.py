@@ -1,0 +1,124 @@
+"""The journal of a process and all that stands round it: opened, given to requests, drained, closed.
+
+no route opted in, no journal left from before   nothing is opened, nothing is run
+otherwise                                        one journal, one worker on the server's loop
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from holdfast.asgi.cors import Cors
+from holdfast.asgi.front import Front
+from holdfast.asgi.journal_run import Runner
+from holdfast.asgi.journaling import Journaling
+from holdfast.asgi.journaling import Rules as JournalRules
+from holdfast.asgi.operations import Operations
+from holdfast.asgi.opted_in import opted_in
+from holdfast.databases.adopt import Registry
+from holdfast.policy.routes import Routes
+from holdfast.settings.settings import Settings
+from holdfast.work.drain import Drain
+from holdfast.work.drain import Rules as DrainRules
+
+if TYPE_CHECKING:
+    from holdfast.work.journal import Journal
+
+
+class Desk:
+    """Owned by a `Holdfast`. Everything but `open` happens on the server's loop."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self.journal: Journal | None = None
+        self._settings = settings
+        self._registry = registry
+        self._routes = settings.journal
+        self._drain: Drain | None = None
+        self._forget: list[Callable[[], None]] = []
+
+    def open(self, app: Any) -> str:
+        """Open the journal if *app* needs one; its place, or nothing.
+
+        Raises JournalUnusableError.
+        """
+        self._routes = Routes((*self._routes.names, *opted_in(app)))
+        if self.journal is None and (self._routes or self._left_behind()):
+            self.journal = open_journal(self._settings)
+        return "" if self.journal is None else self.journal.place
+
+    def journaling(self, cors: Cors) -> Journaling | None:
+        """What writes requests down; None without a journal."""
+        if self.journal is None:
+            return None
+        settings = self._settings
+        return Journaling(
+            self.journal,
+            self._routes,
+            JournalRules(body_bytes=settings.journal_body_bytes, order_by=settings.journal_order_by),
+            cors,
+            wake=self._wake,
+        )
+
+    def operations(self, cors: Cors) -> Operations | None:
+        """The page that tells what became of them; None without a journal."""
+        return None if self.journal is None else Operations(self.journal, cors)
+
+    def start(self, front: Front) -> None:
+        """Begin to run what is written down, through *front*."""
+        if self.journal is None or self._drain is not None:
+            return
+        settings = self._settings
+        self._drain = Drain(
+            self.journal,
+            Runner(front, lambda: front.state),
+            self._ready,
+            DrainRules(concurrency=settings.journal_concurrency, attempts=settings.max_retry_attempts),
+        )
+        self._drain.start()
+        for database in self._registry:
+            self._forget.append(database.listen(lambda _: self._wake()))
+
+    async def stop(self, within: float) -> list[str]:
+        """End the worker at a boundary; what had to be given back, by method and path."""
+        drain, self._drain = self._drain, None
+        while self._forget:
+            self._forget.pop()()
+        return [] if drain is None else await drain.stop(within)
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        journal, self.journal = self.journal, None
+        if journal is not None:
+            journal.close()
+
+    def _ready(self) -> bool:
+        return all(one.settled for one in self._registry)
+
+    def _wake(self) -> None:
+        if self._drain is not None:
+            self._drain.wake()
+
+    def _left_behind(self) -> bool:
+        """Whether there is one whose routes have been taken out of the settings since."""
+        if self._settings.journal_url is not None:
+            return False
+        from holdfast.work.journal_sqlite import FILE
+
+        return (self._settings.state_dir / FILE).is_file()
+
+
+def open_journal(settings: Settings) -> Journal:
+    """The journal that *settings* name. Raises JournalUnusableError."""
+    seal = None
+    if settings.journal_key is not None:
+        from holdfast.work.sealing import Seal
+
+        seal = Seal(settings.journal_key)
+    if settings.journal_url is not None:
+        from holdfast.work.journal_redis import open_redis
+
+        return open_redis(settings.journal_url, max_bytes=settings.journal_max_bytes, seal=seal)
+    from holdfast.work.journal_sqlite import open_sqlite
+
+    return open_sqlite(settings.state_dir, max_bytes=settings.journal_max_bytes, seal=seal)

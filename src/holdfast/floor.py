@@ -1,0 +1,53 @@
+"""What a stop may do to requests and their databases."""
+
+from __future__ import annotations
+
+import asyncio
+
+from holdfast.app import Holdfast
+from holdfast.asgi.front import Front
+from holdfast.databases.database import Database
+
+
+class Floor:
+    """The `Stage` of `runtime/stop.py`, over one front."""
+
+    def __init__(self, hold: Holdfast, front: Front) -> None:
+        self._hold = hold
+        self._front = front
+
+    def drain(self) -> None:
+        self._hold.vital.draining = True
+
+    def tell_streams(self) -> None:
+        for exchange in list(self._front.stage().replay.live):
+            if exchange.request.started:
+                exchange.body.hang_up()
+
+    def answer_held(self) -> None:
+        self._front.stage().door.close()
+        if self._front.opened is not None:
+            self._front.opened.set()
+        for database in self._hold.registry:
+            database.dismiss()
+            if database.away:
+                self._cut(database)
+
+    def sockets(self) -> set[asyncio.Task[None]]:
+        return set(self._hold.sockets)
+
+    def cut(self) -> None:
+        for database in self._hold.registry:
+            self._cut(database)
+
+    def named(self) -> list[str]:
+        requests = [f"{one.request.method} {one.request.path}" for one in self._front.stage().replay.live]
+        return [*requests, *(f"WebSocket {task.get_name()}" for task in self._hold.sockets)]
+
+    @staticmethod
+    def _cut(database: Database) -> None:
+        for link in list(database.links.values()):
+            if link.began or database.away:  # an idle one of a dead network would be closed politely
+                link.abort()
+        for _, cancel in list(database.connecting.values()):
+            cancel()
