@@ -11,6 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final
 
 from holdfast.clock import SYSTEM_CLOCK, Clock
@@ -135,7 +136,7 @@ class RedisJournal:
         return self._calls.put(self._backlog())
 
     def listed(self, state: State | None, most: int, after: int = 0) -> Future[list[Entry]]:
-        """As `Journal.listed`."""
+        """As `Journal.listed`; one that is damaged is left out."""
         return self._calls.put(self._listed(state, most, after))
 
     def entry(self, number: int) -> Future[Entry | None]:
@@ -219,7 +220,11 @@ class RedisJournal:
 
     def _listed(self, state: State | None, most: int, after: int) -> Steps[list[Entry]]:
         rows: list[Any] = yield Step("listed", ("" if state is None else state.value, most, after))
-        return [self._rows.entry(row) for row in rows]
+        entries = []
+        for row in rows:
+            with suppress(DamagedEntryError):  # `entry` says what is wrong with it
+                entries.append(self._rows.entry(row))
+        return entries
 
     def _backlog(self) -> Steps[Backlog]:
         stored, oldest_at, *counts = yield Step("backlog")

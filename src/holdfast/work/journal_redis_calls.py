@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
@@ -81,6 +82,11 @@ class _Call(Generic[T]):
         self._steps = steps
         self._undo = undo
         self.step = next(steps)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for it, or it may have done what has to be undone."""
+        return not self.future.cancelled() or (self.again and self._undo is not None)
 
     def advance(self, reply: Any) -> bool:
         """Take Redis' *reply*; whether there is another step."""
@@ -174,9 +180,9 @@ class Calls:
 
     def _take(self, live: list[_Call[Any]]) -> bool:
         """Add to *live* what may go along; False when there is nothing to do any more."""
+        if live and self._failed:
+            time.sleep(_AGAIN.delay(self._failed, self._dice))
         with self._changed:
-            if live and self._failed:
-                self._changed.wait(_AGAIN.delay(self._failed, self._dice))
             while not live and not self._waiting and not self._closing:
                 self._changed.wait()
             size = sum(call.step.size for call in live)
@@ -187,7 +193,7 @@ class Calls:
 
     def _round(self, live: list[_Call[Any]]) -> list[_Call[Any]]:
         """One exchange; the calls that go on."""
-        live = [call for call in live if not call.future.cancelled()]
+        live = [call for call in live if call.wanted]
         if not live:
             return []
         try:
@@ -201,6 +207,7 @@ class Calls:
         except _LOST as error:
             return self._lose(live, error)
         except Exception as error:  # noqa: BLE001 - whoever asked is told
+            self._let_go()  # half an answer may be left in the connection
             return self._fail(live, JournalError(f"{self._place} failed: {_told(error)}"))
         return self._sort(live, replies)
 
@@ -260,8 +267,7 @@ class Calls:
 
     def _lose(self, live: list[_Call[Any]], error: Exception) -> list[_Call[Any]]:
         """The server is away, or is not what it was; those whose patience has run out are told."""
-        self._greeted = False
-        self._client.connection_pool.disconnect()
+        self._let_go()
         self._failed += 1
         if self._failed == 1 and not _is_anew(error):
             self._tell_failing(_told(error))
@@ -273,6 +279,10 @@ class Calls:
         for call in on:
             call.again = True
         return on
+
+    def _let_go(self) -> None:
+        self._greeted = False
+        self._client.connection_pool.disconnect()
 
     def _fail(self, calls: list[_Call[Any]], error: JournalError) -> list[_Call[Any]]:
         for call in calls:

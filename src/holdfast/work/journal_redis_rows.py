@@ -48,7 +48,8 @@ class Rows:
         number, standing, request, answer = row
         assert number is not None
         assert standing is not None
-        assert request is not None
+        if request is None:
+            raise DamagedEntryError(f"entry {int(number)} cannot be read: its request is gone")
         one: dict[str, Any] = json.loads(standing)
         try:
             return Entry(

@@ -116,8 +116,8 @@ end
 local function whole(n)
   local found = call('HGET', state, n)
   if not found then return false end
-  local request = call('XRANGE', accepted, n .. '-0', n .. '-0')[1][2][2]
-  return {{n, found, request, call('HGET', answers, n)}}
+  local request = call('XRANGE', accepted, n .. '-0', n .. '-0')[1]
+  return {{n, found, request and request[2][2] or false, call('HGET', answers, n)}}
 end
 """
 
