@@ -67,7 +67,7 @@ INSERT_ONE = "INSERT INTO goods VALUES (:id, :amount)"
 
 def everything(engine: Any) -> tuple[dict[int, int], list[str]]:
     with engine.connect() as connection:
-        rows = dict(connection.execute(text("SELECT id, amount FROM goods")).tuples().all())
+        rows = {row.id: row.amount for row in connection.execute(text("SELECT id, amount FROM goods"))}
         tables = list(connection.scalars(text("SELECT name FROM sqlite_master ORDER BY name")))
     return rows, tables
 
