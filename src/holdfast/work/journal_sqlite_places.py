@@ -30,6 +30,11 @@ class Places:
             left.unlink(missing_ok=True)
         os.close(os.open(self.new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
+    def remove_patched(self) -> None:
+        """Remove the copy that a repair worked on."""
+        for end in ("", "-wal", "-shm"):
+            self.patched.with_name(self.patched.name + end).unlink(missing_ok=True)
+
     def declare_whole(self) -> None:
         """What is at `.new` is the journal from now on."""
         descriptor = os.open(self.new, os.O_RDWR)

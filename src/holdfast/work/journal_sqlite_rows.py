@@ -55,12 +55,16 @@ class Rows:
     def request(self, number: int, new: New) -> tuple[bytes, int]:
         """The content of a request, and its checksum."""
         parts = [new.target.encode("latin-1"), *(part for pair in new.headers for part in pair)]
-        return self._closed(_packed([*parts, new.body]), _binding("request", number, new.name))
+        binding = _binding("request", number, new.name)
+        content = self._closed(_packed([*parts, new.body]), binding)
+        return content, _checksum(binding, new.key, new.order, new.method, content)
 
     def answer(self, number: int, name: str, answer: Answer) -> tuple[bytes, int]:
         """The content of an answer, and its checksum."""
         parts = [str(answer.status).encode(), *(part for pair in answer.headers for part in pair)]
-        return self._closed(_packed([*parts, answer.body]), _binding("answer", number, name))
+        binding = _binding("answer", number, name)
+        content = self._closed(_packed([*parts, answer.body]), binding)
+        return content, _checksum(binding, content)
 
     def entry(self, row: Sequence[Any]) -> Entry:
         """The entry of a row of `COLUMNS`. Raises DamagedRowError when it is not what was written."""
@@ -70,13 +74,16 @@ class Rows:
         )
         if name is None:
             raise DamagedRowError(f"the request of entry {number} is missing")
-        target, headers, body = self._opened(content, checksum, _binding("request", number, name))
+        if not intact_request(number, name, key, order, method, content, checksum):
+            raise DamagedRowError("its request is not what was written (the checksum differs)")
+        target, headers, body = self._opened(content, _binding("request", number, name))
         new = New(name, key, order, method, target.decode("latin-1"), headers, body, client, journaled_at)
         answer = None
         if answered is not None:
-            status, fields, payload = self._opened(
-                answered, answers_checksum, _binding("answer", number, name)
-            )
+            binding = _binding("answer", number, name)
+            if _checksum(binding, answered) != answers_checksum:
+                raise DamagedRowError("its answer is not what was written (the checksum differs)")
+            status, fields, payload = self._opened(answered, binding)
             answer = Answer(int(status), fields, payload)
         return Entry(
             number=number,
@@ -102,18 +109,13 @@ class Rows:
                 row[0], new, State(row[9]), row[10], cause=row[14] or str(error), finished_at=row[15]
             )
 
-    def _closed(self, plain: bytes, binding: bytes) -> tuple[bytes, int]:
+    def _closed(self, plain: bytes, binding: bytes) -> bytes:
         sealing = self._sealing
-        content = _PLAIN + plain if sealing is None else _SEALED + sealing.seal(plain, binding)
-        return content, zlib.crc32(content, zlib.crc32(binding))
+        return _PLAIN + plain if sealing is None else _SEALED + sealing.seal(plain, binding)
 
-    def _opened(
-        self, content: bytes, checksum: int, binding: bytes
-    ) -> tuple[bytes, tuple[tuple[bytes, bytes], ...], bytes]:
-        """First part, pairs, and last part. A checksum, for SQLite has none: a bad page must not run."""
+    def _opened(self, content: bytes, binding: bytes) -> tuple[bytes, tuple[tuple[bytes, bytes], ...], bytes]:
+        """First part, pairs, and last part."""
         kind, rest = content[:1], content[1:]
-        if not intact(content, checksum, binding):
-            raise DamagedRowError("what is stored is not what was written (its checksum differs)")
         if kind == _SEALED:
             if self._sealing is None:
                 raise DamagedRowError("it is sealed, and HOLDFAST_JOURNAL_KEY is not set")
@@ -125,14 +127,18 @@ class Rows:
         return first, tuple(zip(pairs[::2], pairs[1::2], strict=True)), last
 
 
-def intact(content: bytes, checksum: int, binding: bytes) -> bool:
-    """Whether *content* is what was written for *binding*."""
-    return zlib.crc32(content, zlib.crc32(binding)) == checksum
+def intact_request(
+    number: int, name: str, key: str, order: str, method: str, content: bytes, checksum: int
+) -> bool:
+    """Whether the row of a request is what was written: SQLite has no checksums, a bad page must not run."""
+    return _checksum(_binding("request", number, name), key, order, method, content) == checksum
 
 
-def intact_request(number: int, name: str, content: bytes, checksum: int) -> bool:
-    """Whether the row of a request is what was written."""
-    return intact(content, checksum, _binding("request", number, name))
+def _checksum(*parts: bytes | str) -> int:
+    checksum = 0
+    for part in parts:
+        checksum = zlib.crc32(part.encode() if isinstance(part, str) else part, checksum)
+    return checksum
 
 
 def sealed_part(content: bytes) -> bytes | None:
