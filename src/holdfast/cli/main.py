@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from holdfast.cli.demo import demo
+from holdfast.cli.journal import journal
 from holdfast.cli.run import run
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.command(context_settings={"allow_interspersed_args": True})(run)
 app.command()(demo)
+app.add_typer(journal, name="journal")
 
 
 @app.callback()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from asgi_stage import Client, reads, turns
 
-from holdfast.asgi.body import Body
+from holdfast.asgi.body import Body, BodyTooLongError, ClientGoneError
 from holdfast.context import Request
 
 GONE = {"type": "http.disconnect"}
@@ -192,3 +193,80 @@ async def test_closing_ends_a_read_under_way() -> None:
     await turns()
 
     assert ahead.cancelled()
+
+
+# ---- the whole of it, without the application -----------------------------------------------------
+
+
+async def test_the_rest_is_read_and_can_still_be_given() -> None:
+    """JRN-1: what is written down is the request as it was sent."""
+    client = Client(b"one ", b"two ", b"three")
+    _, body = made(client)
+    await body.receive()
+
+    assert await body.whole(100) == b"one two three"
+    assert await reads(body.receive) == b"one two three"
+    assert client.reads == 3
+
+
+async def test_the_whole_of_a_body_over_the_replay_buffer() -> None:
+    _, body = made(Client(b"a" * 80, b"b" * 80), bound=100)
+
+    assert await body.whole(160) == b"a" * 80 + b"b" * 80
+    assert await reads(body.receive) == b"a" * 80 + b"b" * 80
+
+
+async def test_a_body_that_is_longer_than_asked_for_is_read_no_further() -> None:
+    client = Client(*[b"a" * 80] * 5)
+    _, body = made(client)
+
+    with pytest.raises(BodyTooLongError):
+        await body.whole(100)
+    assert client.reads == 2
+    assert body.beginning() == b"a" * 160
+
+
+async def test_the_whole_is_there_when_what_was_read_ahead_was_all() -> None:
+    client = Client(b"one")
+    _, body = made(client)
+    body.watch(lambda: None)
+    await turns()
+    body.unwatch()
+
+    assert await body.whole(100) == b"one"
+    body.close()
+
+
+async def test_the_rest_arrives_while_it_is_read_ahead() -> None:
+    client = Client()
+    client.inbox.get_nowait()
+    client.give(b"one ", more=True)
+    _, body = made(client)
+    body.watch(lambda: None)
+    await turns()
+    reading = asyncio.ensure_future(body.whole(100))
+    await turns()
+    client.give(b"two")
+
+    assert await reading == b"one two"
+    body.close()
+
+
+async def test_a_client_that_leaves_before_the_end_has_no_whole_body() -> None:
+    client = Client()
+    client.inbox.get_nowait()
+    client.give(b"one ", more=True)
+    client.leave()
+    _, body = made(client)
+
+    with pytest.raises(ClientGoneError):
+        await body.whole(100)
+
+
+async def test_a_body_whose_beginning_is_gone_is_not_whole() -> None:
+    _, body = made(Client(b"a" * 60, b"b" * 60, b"c"), bound=100)
+    for _ in range(2):
+        await body.receive()
+
+    with pytest.raises(BodyTooLongError):
+        await body.whole(1000)

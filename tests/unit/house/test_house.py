@@ -50,6 +50,13 @@ def test_the_public_surface_is_what_the_text_file_says() -> None:
     surface |= {
         f"holdfast {command.callback.__name__}" for command in app.registered_commands if command.callback
     }
+    surface |= {
+        f"holdfast {group.name} {command.name or command.callback.__name__}"
+        for group in app.registered_groups
+        if group.typer_instance is not None
+        for command in group.typer_instance.registered_commands
+        if command.callback
+    }
 
     assert sorted(surface) == sorted((Path(__file__).parent / "public_surface.txt").read_text().splitlines())
 

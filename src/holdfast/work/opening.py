@@ -1,0 +1,51 @@
+"""Opens the journal that the settings name: a file on this machine, or Redis for several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from holdfast.events import BUS, Bus
+from holdfast.faults.redact import redact_url
+from holdfast.work.journal import Journal, JournalUnusableError
+from holdfast.work.sealing import Seal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the journal is, its key and its bound in bytes."""
+
+    folder: Path
+    max_bytes: int
+    url: str | None = field(default=None, repr=False)
+    key: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return redact_url(self.url) if self.url else str(self.folder)
+
+
+def open_journal(place: Place, bus: Bus = BUS) -> Journal:
+    """The journal at *place*, made when it is not there.
+
+    Raises JournalUnusableError: a newer version, another key, no right to write, a missing package.
+    """
+    seal = Seal(place.key) if place.key else None
+    if place.url is None:
+        from holdfast.work.journal_sqlite import open_sqlite
+
+        return open_sqlite(place.folder, max_bytes=place.max_bytes, seal=seal, bus=bus)
+    try:
+        from holdfast.work.journal_redis import open_redis
+    except ImportError as error:
+        raise JournalUnusableError(
+            f"HOLDFAST_JOURNAL_URL is set, and the package {error.name} is not installed; "
+            "pip install 'holdfast[redis]', or leave the URL out"
+        ) from error
+    return open_redis(place.url, max_bytes=place.max_bytes, seal=seal, bus=bus)
+
+
+def is_there(place: Place) -> bool:
+    """Whether there is a journal at *place* already, as far as this machine can tell."""
+    from holdfast.work.journal_sqlite import FILE
+
+    return place.url is not None or (place.folder / FILE).is_file()

@@ -1,0 +1,48 @@
+"""The journal that the settings name is opened, and its secrets are in no message (JRN-5)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.work.journal import JournalUnusableError
+from holdfast.work.opening import Place, is_there, open_journal
+
+
+def test_a_file_in_the_folder_of_what_we_keep(tmp_path: Path) -> None:
+    place = Place(folder=tmp_path / "state", max_bytes=1 << 20)
+    assert not is_there(place)
+
+    opened = open_journal(place)
+    opened.close()
+
+    assert is_there(place)
+    assert opened.place == str(tmp_path / "state" / "journal.sqlite3")
+
+
+def test_another_key_is_refused(tmp_path: Path) -> None:
+    open_journal(Place(folder=tmp_path, max_bytes=1 << 20, key="one long secret")).close()
+
+    with pytest.raises(JournalUnusableError):
+        open_journal(Place(folder=tmp_path, max_bytes=1 << 20, key="another long secret"))
+
+
+def test_redis_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [one for one in sys.modules if one.startswith(("redis", "holdfast.work.journal_redis"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "redis", None)
+    place = Place(folder=tmp_path, max_bytes=1, url="redis://localhost/0")
+
+    with pytest.raises(JournalUnusableError, match=r"holdfast\[redis\]"):
+        open_journal(place)
+
+
+def test_no_secret_is_in_what_it_says_of_itself(tmp_path: Path) -> None:
+    place = Place(folder=tmp_path, max_bytes=1, url="redis://:hunter2@cache/0", key="s3cr3t")
+
+    assert "hunter2" not in f"{place} {place!r}"
+    assert "s3cr3t" not in f"{place} {place!r}"
