@@ -1,4 +1,4 @@
-"""The journal in Redis loses nothing when Redis or a worker is stopped, paused, cut off, or full (JRN-3, JRN-5)."""
+"""The journal in Redis loses nothing when Redis or a worker is stopped, paused, cut off or full (JRN-3)."""
 
 from __future__ import annotations
 
@@ -281,15 +281,15 @@ def test_a_full_redis_refuses_what_is_new_and_works_off_what_it_has() -> None:
     """JRN-4: nothing acknowledged is touched, and room comes back."""
     with Redis(RedisOptions(durable=True, max_bytes=4_000_000)) as server:
         journal = open_redis(server.url(), max_bytes=1 << 30)
+        news = (a_new(str(number), body=b"x" * 20_000) for number in range(1000))
         given: list[int] = []
-        with pytest.raises(JournalFullError, match="has no room.*give Redis more memory"):
-            for id in range(1000):  # noqa: A001
-                given += [journal.accept(a_new(str(id), body=b"x" * 20_000)).result()]
+        with pytest.raises(JournalFullError, match=r"has no room.*give Redis more memory"):
+            given.extend(journal.accept(new).result() for new in news)
 
         assert numbers(journal.listed(None, 1000).result()) == given
         assert leased(journal, 1000) == given
         assert journal.renew(given, ANNA, 150.0).result() == given
-        assert all([finished(journal, number) for number in given])
+        assert all(finished(journal, number) for number in given)
         assert journal.prune(1e9).result() == len(given)
         assert journal.accept(a_new("again")).result() == given[-1] + 1
         journal.close()
