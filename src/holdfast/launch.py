@@ -247,7 +247,9 @@ class _Launch:
                 action = "Mend what it says; --debug shows the traceback."
                 if self._options.debug:
                     description = f"The application's own startup failed.\n{failed}"
-                raise StartFailure("application", description, action, Exit.SOFTWARE) from failed
+                absent = any(one.away for one in self._hold.registry)
+                status = Exit.UNAVAILABLE if absent else Exit.SOFTWARE
+                raise StartFailure("application", description, action, status) from failed
         self._front.state = self._lifespan.state
 
     async def _listen(self) -> None:
@@ -363,5 +365,6 @@ def _shown(host: str) -> str:
 
 
 def _last_line(text: str) -> str:
-    lines = [line for line in text.strip().splitlines() if line.strip()]
+    """The line that says it: SQLAlchemy's errors end with their statement and a link."""
+    lines = [line for line in text.strip().splitlines() if line.strip() and line.strip()[0] not in "(["]
     return lines[-1] if lines else "It gave no reason."

@@ -5,6 +5,8 @@
     waits         database back, its turn         goes
     waits         time is up, or we are stopping  refused
     waits         client left                     dropped
+    waits, and    one like it came too late       refused too, before it: what is written down
+    postponable   to wait                         keeps its order
 
 The owner of a door is the server's loop: every method is called there, and what the watch's
 thread has to say is handed over with `call_soon_threadsafe`. After an outage those who waited go
@@ -115,6 +117,8 @@ class Door:
         """
         refused = self._refused_at_once(database, entered=entered)
         if refused is not None:
+            if request.patience_s is not None and refused is not Verdict.STOPPING:
+                await self._send_ahead(database)
             return refused
         patience = self.rules.max_wait
         if request.patience_s is not None:
@@ -123,7 +127,7 @@ class Door:
         if left <= 0:
             return Verdict.TIMED_OUT
         queue = self._queue_of(database)
-        waiter = Waiter(asyncio.get_running_loop(), left, request.arrived_at)
+        waiter = Waiter(asyncio.get_running_loop(), left, request.arrived_at, request.patience_s is not None)
         queue.join(waiter)
         self.waiting += 1
         self.waiting_inside += entered
@@ -181,6 +185,13 @@ class Door:
         if self._is_full(database, entered=entered):
             return Verdict.FULL
         return None
+
+    async def _send_ahead(self, database: Database) -> None:
+        """Whoever waits and can be written down instead goes before one that need not wait at all."""
+        for waiter in list(self._queue_of(database).waiters):
+            if waiter.postponable:
+                waiter.settle(Verdict.TIMED_OUT)
+        await asyncio.sleep(0)  # one turn, in which all of them hand over what is to be written
 
     def _queue_of(self, database: Database) -> Queue:
         queue = self._queues.get(database.name)
@@ -253,10 +264,13 @@ class Queue:
 class Waiter:
     """One request that waits: a future that is settled once, by whatever comes first."""
 
-    __slots__ = ("_timer", "arrived_at", "future")
+    __slots__ = ("_timer", "arrived_at", "future", "postponable")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float, arrived_at: float) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, timeout: float, arrived_at: float, postponable: bool = False
+    ) -> None:
         self.arrived_at = arrived_at
+        self.postponable = postponable  # it can be written down instead
         self.future: asyncio.Future[Verdict] = loop.create_future()
         self._timer = loop.call_later(timeout, self.settle, Verdict.TIMED_OUT)
 

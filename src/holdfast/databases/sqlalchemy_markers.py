@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from holdfast.context import Marker
 from holdfast.databases.adopt import MarkerRules
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("postgresql", "sqlite")
 PRUNE_EVERY_S = 600.0
+_KEEP_WITHIN_S = 10.0
 _HELD_UP_S = 1.0  # how long the question may wait for whoever holds the marker, before that one is ended
 _BLOCKERS = "SELECT pg_terminate_backend(pid) FROM unnest(pg_blocking_pids({pid})) AS pid"
 
@@ -39,8 +40,7 @@ class MarkerTable:
         self.askable = hooks.engine.url.get_backend_name() == "postgresql"
         self._hooks = hooks
         self._statements = self._in(rules.schema)
-        self._session: OwnSession | None = None
-        self._lock: asyncio.Lock | None = None
+        self._sessions: tuple[tuple[OwnSession, asyncio.Lock], ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._preparing: asyncio.Lock | None = None
         self._pruned_at = 0.0
@@ -60,37 +60,33 @@ class MarkerTable:
 
     async def look(self, keys: list[str]) -> dict[str, Row]:
         """What is kept under *keys*; raises what the driver raises when the database is lost."""
-        rows, _ = await self._run(self._statements.look, asked(keys))
+        session, turn = self._own(0)
+        async with turn:
+            rows, _ = await session.run(self._statements.look, asked(keys), brief=True)
         return found(rows)
 
     async def keep(self, answers: list[Written]) -> None:
         """Write down *answers*; those that are there stay. Now and then forgets what is too old."""
-        await self._run(self._statements.keep, written(answers))
-        if monotonic() - self._pruned_at > PRUNE_EVERY_S:
-            self._pruned_at = monotonic()
-            await self._run(self._statements.prune)
+        session, turn = self._own(1)  # not the one that is asked: this may wait for a lock
+        async with turn:
+            await session.run_within(_KEEP_WITHIN_S, self._statements.keep, written(answers))
+            if monotonic() - self._pruned_at > PRUNE_EVERY_S:
+                self._pruned_at = monotonic()
+                await session.run_within(_KEEP_WITHIN_S, self._statements.prune)
 
     async def close(self) -> None:
-        """Let go of the connection."""
-        session, self._session = self._session, None
-        if session is not None:
+        """Let go of the connections."""
+        sessions, self._sessions = self._sessions, ()
+        for session, _ in sessions:
             await session.close()
 
-    async def _run(self, statement: str, parameters: tuple[Any, ...] = ()) -> tuple[list[Any], int]:
-        session = self._own()
-        async with self._turn():
-            return await session.run(statement, parameters)
-
-    def _own(self) -> OwnSession:
+    def _own(self, number: int) -> tuple[OwnSession, asyncio.Lock]:
         loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop:
-            self._session, self._loop = OwnSession(self._hooks, self._statements.setup), loop
-            self._lock = asyncio.Lock()
-        return self._session
-
-    def _turn(self) -> asyncio.Lock:
-        assert self._lock is not None
-        return self._lock
+        if not self._sessions or self._loop is not loop:
+            setup = self._statements.setup
+            self._loop = loop
+            self._sessions = tuple((OwnSession(self._hooks, setup), asyncio.Lock()) for _ in range(2))
+        return self._sessions[number]
 
     # ---- for the watch's loop -------------------------------------------------------------------
 

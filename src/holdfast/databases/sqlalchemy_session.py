@@ -34,10 +34,25 @@ class OwnSession:
         self._connection: Any = None
         self._thread: ThreadPoolExecutor | None = None
 
-    async def run(self, statement: str, parameters: tuple[Any, ...] = ()) -> tuple[list[Any], int]:
-        """The rows, and how many were touched; raises what the driver raises."""
-        result: tuple[list[Any], int] = await self._somewhere(self._run, statement, parameters)
+    async def run(
+        self, statement: str, parameters: tuple[Any, ...] = (), *, brief: bool = False
+    ) -> tuple[list[Any], int]:
+        """The rows, and how many were touched; raises what the driver raises.
+
+        A *brief* one never waits for anybody's lock: unanswered by a living server, its connection
+        is taken for dead and ended by the watch, as with a ping.
+        """
+        result: tuple[list[Any], int] = await self._somewhere(self._run, statement, parameters, brief)
         return result
+
+    async def run_within(self, seconds: float, statement: str, parameters: tuple[Any, ...] = ()) -> None:
+        """The same; after so many seconds the connection is ended, and that is what is raised."""
+        running = asyncio.ensure_future(self.run(statement, parameters))
+        if not (await asyncio.wait([running], timeout=seconds))[0] and self._connection is not None:
+            link = self._hooks.link(self._connection)
+            if link is not None:
+                link.abort()
+        await running
 
     async def close(self) -> None:
         """End it, without waiting for the other side."""
@@ -56,7 +71,7 @@ class OwnSession:
 
     # ---- in a greenlet, or in our thread --------------------------------------------------------
 
-    def _run(self, statement: str, parameters: tuple[Any, ...]) -> tuple[list[Any], int]:
+    def _run(self, statement: str, parameters: tuple[Any, ...], brief: bool) -> tuple[list[Any], int]:
         hooks = self._hooks
         link = None if self._connection is None else hooks.link(self._connection)
         if link is None or link.is_gone():
@@ -65,6 +80,7 @@ class OwnSession:
                 message = "the connection was lost between two statements"
                 raise ConnectionResetError(message)
             link = self._open()
+        link.pinging = brief
         link.began = monotonic()
         try:
             rows, touched = _executed(self._connection, statement, parameters)
@@ -72,7 +88,7 @@ class OwnSession:
             self._end()
             raise
         finally:
-            link.began = 0.0
+            link.began, link.pinging = 0.0, False
             link.used_at = monotonic()
         hooks.database.heard_at = monotonic()
         return rows, touched

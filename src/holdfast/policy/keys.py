@@ -11,7 +11,7 @@ import re
 from enum import Enum
 
 LONGEST_KEY = 255
-YOUNG_S = 10.0  # a marker without its answer may still get one from another process
+YOUNG_S = 3.0  # a marker without its answer may still get one from another process
 _VISIBLE = re.compile(r"[\x20-\x7e\xa1-\xff]+\Z")
 _CREDENTIALS = (b"authorization", b"x-api-key", b"cookie")
 _NOT_FINAL = frozenset({401, 403, 408, 409, 425, 429})
