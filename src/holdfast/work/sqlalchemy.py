@@ -9,6 +9,7 @@ What is recorded comes from events of the very connection: the engine's other co
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -23,8 +24,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 
 from holdfast.databases.database import Database
-from holdfast.databases.reading import commits, reads_only
+from holdfast.databases.reading import reads_only
 from holdfast.databases.sqlalchemy import adopt
+from holdfast.databases.sqlalchemy_hooks import Hooks
 from holdfast.faults.classify import classify
 from holdfast.faults.said import said
 from holdfast.policy.replay import Commit
@@ -38,6 +40,7 @@ Target: TypeAlias = Engine | AsyncEngine | sessionmaker[Any] | async_sessionmake
 _ASYNC = (AsyncEngine, async_sessionmaker)
 _TARGETS = (Engine, sessionmaker, *_ASYNC)
 
+_COMMITS = re.compile(r"\s*(?:commit|end)\b", re.IGNORECASE)
 _ADOPTING = threading.Lock()
 _TRIED: WeakSet[Engine] = WeakSet()
 
@@ -57,7 +60,9 @@ class Attempt:
     """What one attempt is made with, what it sent, and how it ended."""
 
     def __init__(self, target: Any, isolation: str | None, number: int = 1) -> None:
-        self.name, self.database = _known(target)
+        self.name, hooks = _known(target)
+        self.database: Database | None = None if hooks is None else hooks.database
+        self._markers = None if hooks is None else hooks.commits.table
         self._target = target
         self._isolation = None if isolation is None else _level(isolation)
         self._number = number
@@ -212,7 +217,7 @@ class Attempt:
         self._sent += 1
         if not reads_only(statement):
             self._only_read = False
-            if commits(statement):
+            if _COMMITS.match(statement):
                 self._refuse_commit()
 
     def _committing(self, connection: Connection, *_: Any) -> None:
@@ -256,8 +261,7 @@ class Attempt:
             )
 
     def _marks(self) -> bool:
-        markers = None if self.database is None else self.database.markers
-        return markers is not None and not markers.off
+        return self._markers is not None and not self._markers.off
 
 
 def _level(isolation: str) -> str:
@@ -277,12 +281,12 @@ def _is_librarys(error: BaseException) -> bool:
     return False
 
 
-def _known(target: Any) -> tuple[str, Database | None]:
-    """What the target's database is called, and what holdfast knows of it; it is adopted if need be."""
+def _known(target: Any) -> tuple[str, Hooks | None]:
+    """What the target's database is called, and the hooks of its engine, which is adopted if need be."""
     engine = _engine_of(target)
     if engine is None:
         return "database", None
-    hooks = getattr(engine, "_holdfast_hooks", None)
+    hooks: Hooks | None = getattr(engine, "_holdfast_hooks", None)
     if hooks is None:
         with _ADOPTING:
             if engine not in _TRIED:
@@ -291,7 +295,7 @@ def _known(target: Any) -> tuple[str, Database | None]:
         hooks = getattr(engine, "_holdfast_hooks", None)
     if hooks is None:
         return engine.url.database or engine.url.get_backend_name(), None
-    return hooks.database.name, hooks.database
+    return hooks.database.name, hooks
 
 
 def _engine_of(target: Any) -> Engine | None:
