@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holdfast.app import Holdfast as Holdfast
+    from holdfast.asgi.journaling import journaled as journaled
     from holdfast.guard.circuit import Refused as Refused
     from holdfast.guard.shell import guard as guard
     from holdfast.policy.backoff import Backoff as Backoff
@@ -32,6 +33,7 @@ _HOMES = {
     "Retry": "holdfast.policy.retry",
     "Settings": "holdfast.settings.settings",
     "guard": "holdfast.guard.shell",
+    "journaled": "holdfast.asgi.journaling",
     "run_transaction": "holdfast.work.transactions",
     "transaction": "holdfast.work.transactions",
 }
@@ -46,6 +48,7 @@ __all__ = [
     "Retry",
     "Settings",
     "guard",
+    "journaled",
     "run_transaction",
     "transaction",
 ]

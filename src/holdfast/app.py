@@ -204,6 +204,11 @@ class Holdfast:
         health = Health(
             self.registry, door, self.vital, self.metrics.render, detailed=not settings.production
         )
+        figures = self.desk.figures
+        if figures is not None:
+            health.journal = figures.check
+            for one in figures.gauges():
+                self.metrics.gauge(one.name, one.help, one.read, labels=one.labels)
         self.sweep(loop)
         if not (self.started_by_hand or self._in_lifespan):
             loop.call_soon(self.desk.start, front)  # a server without a lifespan: it has started long ago

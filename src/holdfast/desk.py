@@ -7,7 +7,7 @@ otherwise                                        one journal, one worker on the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from holdfast.asgi.cors import Cors
 from holdfast.asgi.front import Front
@@ -19,11 +19,11 @@ from holdfast.asgi.opted_in import opted_in
 from holdfast.databases.adopt import Registry
 from holdfast.policy.routes import Routes
 from holdfast.settings.settings import Settings
+from holdfast.work.backlog import Figures
 from holdfast.work.drain import Drain
 from holdfast.work.drain import Rules as DrainRules
-
-if TYPE_CHECKING:
-    from holdfast.work.journal import Journal
+from holdfast.work.journal import Journal
+from holdfast.work.opening import Place, is_there, open_journal
 
 
 class Desk:
@@ -31,6 +31,7 @@ class Desk:
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self.journal: Journal | None = None
+        self.figures: Figures | None = None
         self._settings = settings
         self._registry = registry
         self._routes = settings.journal
@@ -43,8 +44,11 @@ class Desk:
         Raises JournalUnusableError.
         """
         self._routes = Routes((*self._routes.names, *opted_in(app)))
-        if self.journal is None and (self._routes or self._left_behind()):
-            self.journal = open_journal(self._settings)
+        place = place_of_journal(self._settings)
+        left_behind = place.url is None and is_there(place)  # by routes that are gone from the settings
+        if self.journal is None and (self._routes or left_behind):
+            self.journal = open_journal(place)
+            self.figures = Figures(self.journal)
         return "" if self.journal is None else self.journal.place
 
     def journaling(self, cors: Cors) -> Journaling | None:
@@ -73,7 +77,11 @@ class Desk:
             self.journal,
             Runner(front, lambda: front.state),
             self._ready,
-            DrainRules(concurrency=settings.journal_concurrency, attempts=settings.max_retry_attempts),
+            DrainRules(
+                concurrency=settings.journal_concurrency,
+                attempts=settings.max_retry_attempts,
+                longest_s=2 * settings.request_timeout_s + settings.max_wait_s,
+            ),
         )
         self._drain.start()
         for database in self._registry:
@@ -88,7 +96,7 @@ class Desk:
 
     def close(self) -> None:
         """Let go of the journal."""
-        journal, self.journal = self.journal, None
+        journal, self.journal, self.figures = self.journal, None, None
         if journal is not None:
             journal.close()
 
@@ -99,26 +107,12 @@ class Desk:
         if self._drain is not None:
             self._drain.wake()
 
-    def _left_behind(self) -> bool:
-        """Whether there is one whose routes have been taken out of the settings since."""
-        if self._settings.journal_url is not None:
-            return False
-        from holdfast.work.journal_sqlite import FILE
 
-        return (self._settings.state_dir / FILE).is_file()
-
-
-def open_journal(settings: Settings) -> Journal:
-    """The journal that *settings* name. Raises JournalUnusableError."""
-    seal = None
-    if settings.journal_key is not None:
-        from holdfast.work.sealing import Seal
-
-        seal = Seal(settings.journal_key)
-    if settings.journal_url is not None:
-        from holdfast.work.journal_redis import open_redis
-
-        return open_redis(settings.journal_url, max_bytes=settings.journal_max_bytes, seal=seal)
-    from holdfast.work.journal_sqlite import open_sqlite
-
-    return open_sqlite(settings.state_dir, max_bytes=settings.journal_max_bytes, seal=seal)
+def place_of_journal(settings: Settings) -> Place:
+    """Where *settings* have the journal."""
+    return Place(
+        folder=settings.state_dir,
+        max_bytes=settings.journal_max_bytes,
+        url=settings.journal_url,
+        key=settings.journal_key,
+    )

@@ -49,6 +49,7 @@ class Health:
         self._vital = vital
         self._metrics = metrics
         self._detailed = detailed  # whether strangers may see hosts, versions and memory
+        self.journal: Callable[[], Body] | None = None  # how much waits in it, where there is one
 
     def routes(self) -> dict[str, Callable[[], Awaitable[Reply]]]:
         """The endpoint of each path, without the prefix under which all are always reachable."""
@@ -80,7 +81,7 @@ class Health:
             "status": status,
             "database": self._figures(self._worst()),
             "circuitBreaker": self._breaker(self._worst()),
-            "checks": {one.name: _check(one) for one in self._registry},
+            "checks": {one.name: _check(one) for one in self._registry} | self._journal_check(),
             **self._times(),
         }
         if vital.draining:
@@ -183,6 +184,9 @@ class Health:
             return {"state": "closed", "failureCount": 0, "threshold": 1}
         attempts = getattr(database.state, "attempts", 0)
         return {"state": "open" if database.away else "half-open", "failureCount": attempts, "threshold": 1}
+
+    def _journal_check(self) -> Body:
+        return {} if self.journal is None else {"journal": self.journal()}
 
     def _times(self) -> Body:
         return {"uptime": round(monotonic() - self._vital.started_at, 3), "timestamp": _now()}

@@ -16,6 +16,7 @@ from itertools import accumulate
 from typing import Any, Final, TypeAlias
 
 from holdfast import events
+from holdfast.work import events as work
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -88,7 +89,16 @@ COUNTERS: Final[Mapping[str, tuple[str, Labels]]] = {
     "holdfast_requests_refused": ("Requests that holdfast answered in place of the application.", ("code",)),
     "holdfast_requests_abandoned": ("Held requests whose client left; they were not run.", ()),
     "holdfast_requests_failed": ("Requests whose application let an exception out.", ("category",)),
-    "holdfast_commits_in_doubt": ("Connections lost between COMMIT and its answer.", ("database",)),
+    "holdfast_commits_in_doubt": (
+        "COMMITs whose answer was lost, and whose outcome could not be learned.",
+        ("database",),
+    ),
+    "holdfast_commits_resolved": ("COMMITs whose answer was lost, and what became of them.", ("outcome",)),
+    "holdfast_answers_replayed": ("Requests given the first answer to their Idempotency-Key.", ()),
+    "holdfast_requests_journaled": ("Requests written to the journal and answered with 202.", ()),
+    "holdfast_journal_refused": ("Requests that the journal could not take.", ()),
+    "holdfast_journal_finished": ("Journaled requests that came to an end.", ("state",)),
+    "holdfast_transactions_retried": ("Transactions run again from their beginning.", ("database",)),
     "holdfast_database_outages": ("Times a database was lost.", ("database",)),
     "holdfast_database_probes": ("Failed probes of absent databases.", ("database",)),
     "holdfast_retries": ("Guarded calls scheduled to run again.", ("guard",)),
@@ -258,6 +268,13 @@ _COUNTED: Final[dict[type[events.Event], tuple[str, str | None]]] = {
     events.RequestAbandoned: ("holdfast_requests_abandoned", None),
     events.RequestFailed: ("holdfast_requests_failed", "category"),
     events.CommitInDoubt: ("holdfast_commits_in_doubt", "database"),
+    events.CommitResolved: ("holdfast_commits_resolved", "outcome"),
+    work.AnswerReplayed: ("holdfast_answers_replayed", None),
+    work.RequestJournaled: ("holdfast_requests_journaled", None),
+    work.JournalRefused: ("holdfast_journal_refused", None),
+    work.EntryFinished: ("holdfast_journal_finished", "state"),
+    work.EntryFailed: ("holdfast_journal_finished", "state"),
+    work.TransactionRetried: ("holdfast_transactions_retried", "database"),
     events.DatabaseLost: ("holdfast_database_outages", "database"),
     events.ReconnectAttempted: ("holdfast_database_probes", "database"),
     events.RetryScheduled: ("holdfast_retries", "guard"),

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from holdfast import events
 from holdfast.telemetry.metrics import Metrics
+from holdfast.work import events as work
 
 GOLDEN = Path(__file__).with_name("metrics.txt")
 EVENTS: list[events.Event] = [
@@ -27,6 +28,13 @@ EVENTS: list[events.Event] = [
         request_id="r", method="GET", path="/", status=500, category="unknown", error=ValueError()
     ),
     events.CommitInDoubt(database="main", request_id="r", cause="reset"),
+    events.CommitResolved(database="main", request_id="r", outcome="committed", took_s=0.1),
+    work.AnswerReplayed(request_id="r", method="POST", path="/", status=201),
+    work.RequestJournaled(request_id="r", method="POST", path="/", number=1),
+    work.JournalRefused(request_id="r", place="here", cause="full"),
+    work.EntryFinished(number=1, method="POST", path="/", state="done", status=201, attempts=0, waited_s=1.0),
+    work.EntryFailed(number=2, method="POST", path="/", state="dead", status=500, attempts=3, waited_s=1.0),
+    work.TransactionRetried(database="main", attempt=1, delay_s=0.1, cause="x"),
     events.RetryScheduled(guard="payments", attempt=1, delay_s=0.1, cause="x"),
     events.BreakerChanged(breaker="payments", state="open", failures=5),
     events.UncaughtError(where="task", error=ValueError()),
