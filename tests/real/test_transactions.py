@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from hooked import AIOSQLITE, ASYNCPG, EVERY, POSTGRESQL, PSYCOPG, SQLITE, Flavour, isolated, requested
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, UnboundExecutionError
+from sqlalchemy.orm import Session, sessionmaker
 from transacting import Part, Shop, Stock, left, opened, told
 
 from holdfast import run_transaction, transaction
@@ -280,14 +280,12 @@ async def test_the_deadline_of_its_request_ends_the_attempts(shop: Shop) -> None
     assert "the deadline comes before" in raised.value.__notes__[-1]
 
 
-@every
+@pytest.mark.parametrize("flavour", [one for one in EVERY if one.is_async], ids=str)
 @both
 async def test_cancelled_it_rolls_back_and_gives_its_connection_back(
     shop: Shop, sessions: bool, rolled_back: list[TransactionRolledBack]
 ) -> None:
     """TXN-1: in the middle of a statement of a task."""
-    if not shop.flavour.is_async:
-        pytest.skip("threads are not cancelled")
     entered = asyncio.Event()
     pause = text("SELECT pg_sleep(30)")
 
@@ -418,3 +416,58 @@ async def test_an_engine_that_commits_each_statement_is_refused(shop: Shop, sess
         await shop.once(increment, sessions=sessions)
 
     assert await shop.once(left, isolation="SERIALIZABLE", sessions=sessions) == 10
+
+
+@pytest.mark.parametrize("flavour", [SQLITE], ids=str)
+async def test_in_a_thread_that_runs_a_loop_nothing_is_waited_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TXN-2: a pause there would stop all that the loop serves."""
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("slept on a loop"))
+    attempts = []
+
+    def work(made: Connection) -> int:
+        attempts.append(1)
+        increment(made)
+        if len(attempts) < 4:
+            raise contention(shop)
+        return left(made)
+
+    assert run_transaction(shop.engine, work, attempts=4) == 11
+
+
+@pytest.mark.parametrize("flavour", [SQLITE], ids=str)
+async def test_sessions_bound_to_a_connection_leave_it_as_it_was(shop: Shop) -> None:
+    """As tests do, to undo everything at their end: what is inside takes part in what is outside."""
+    with shop.engine.connect() as connection:
+        outer = connection.begin()
+        sessions = sessionmaker(connection, join_transaction_mode="create_savepoint")
+        for _ in range(3):
+            run_transaction(sessions, increment)
+        with pytest.raises(ValueError, match="no"):
+            run_transaction(sessions, failing)
+        assert left(connection) == 13
+        connection.execute(text("SELECT 1"))
+        outer.commit()  # no listener of ours is left to refuse it
+
+    assert await shop.once(left) == 13
+
+
+@every
+async def test_sessions_whose_tables_are_bound_one_by_one_take_part(shop: Shop) -> None:
+    """There is no connection to begin with; it joins when it is used."""
+    shop.sessions.configure(bind=None, binds={Stock: shop.engine})
+    with told(TransactionRolledBack) as events, pytest.raises(ValueError, match="no"):
+        await shop.once(failing, sessions=True)
+
+    assert [len(one.operations) for one in events] == [2]
+    assert await shop.once(left) == 10
+    with pytest.raises(UnboundExecutionError):
+        await shop.once(left, sessions=True, isolation="SERIALIZABLE")
+
+
+def failing(session: Session) -> None:
+    row = session.get_one(Stock, 1)
+    row.left = 0
+    session.flush()
+    raise ValueError("no")

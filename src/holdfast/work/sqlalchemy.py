@@ -74,6 +74,9 @@ class Attempt:
         self._commits = 0
         self._misuse: RuntimeError | None = None
         self._joined: list[Connection] = []
+        self._transaction: Any = None
+        self._lent = isinstance(getattr(target, "kw", {}).get("bind"), Connection | AsyncConnection)
+        self._two_phases = False
         self._versions = Versions()
         self._marking = self._marks()
 
@@ -143,17 +146,25 @@ class Attempt:
         return target.connect() if isinstance(target, Engine | AsyncEngine) else target()
 
     def _begin(self, made: Connection | Session) -> None:
-        if isinstance(made, Session):
-            self._begin_session(made)
-        else:
-            if self._isolation is not None:
-                made = made.execution_options(isolation_level=self._isolation)
-            self._transaction: Any = made.begin()
-            self._join(made)
+        try:
+            if isinstance(made, Session):
+                self._begin_session(made)
+            else:
+                self._begin_connection(made)
+        except BaseException:
+            self._part()
+            raise
         self._transaction.__enter__()
         self._phase = Phase.WORK
 
+    def _begin_connection(self, connection: Connection) -> None:
+        if self._isolation is not None:
+            connection = connection.execution_options(isolation_level=self._isolation)
+        self._transaction = connection.begin()
+        self._join(connection)
+
     def _begin_session(self, session: Session) -> None:
+        self._two_phases = session.twophase
         self._transaction = session.begin()
         event.listen(session, "after_begin", lambda _, __, connection: self._join(connection))
         event.listen(session, "before_flush", self._versions.look)
@@ -199,18 +210,18 @@ class Attempt:
             event.listen(connection, name, listener)
 
     def _part(self) -> None:
-        """A connection may outlive the transaction: a session can be bound to one."""
+        """Let go of its connections: one that a session is bound to, by its owner, lives on."""
         while self._joined:
             connection = self._joined.pop()
-            for name, listener in self._listeners():
+            for name, listener in self._listeners() if self._lent else ():
                 event.remove(connection, name, listener)
+        self._transaction = None
 
-    def _listeners(self) -> tuple[tuple[str, Callable[..., None]], ...]:
-        return (
-            ("before_cursor_execute", self._sending),
-            ("commit", self._committing),
-            ("commit_twophase", self._committing_prepared),
-        )
+    def _listeners(self) -> Iterator[tuple[str, Callable[..., None]]]:
+        yield "before_cursor_execute", self._sending
+        yield "commit", self._committing
+        if self._two_phases:
+            yield "commit_twophase", self._committing_prepared
 
     def _sending(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         self._latest.append(statement)
