@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -75,10 +76,18 @@ class JournalMachine(RuleBasedStateMachine):
         heads = (number for order, number in first.items() if order not in busy)
         return sorted(number for number in heads if self.lines[number].not_before <= self.now)
 
-    def some(self, data: st.DataObject) -> int:
-        return data.draw(st.sampled_from(sorted(self.lines)), label="number")
+    def some(self, data: st.DataObject, *states: State) -> int:
+        """Any number, but mostly of a line in one of *states*."""
+        fitting = sorted(number for number, line in self.lines.items() if line.state in states)
+        mostly = st.sampled_from(fitting) if fitting else st.nothing()
+        return data.draw(mostly | mostly | st.sampled_from(sorted(self.lines)), label="number")
 
     # ---- what is asked --------------------------------------------------------------------------
+
+    @initialize(orders=st.text("ab", min_size=3, max_size=8))
+    def accept_some(self, orders: str) -> None:
+        for order in orders:
+            self.accept(order)
 
     @rule(order=st.sampled_from("ab"))
     def accept(self, order: str) -> None:
@@ -87,7 +96,7 @@ class JournalMachine(RuleBasedStateMachine):
         assert number not in self.lines
         self.lines[number] = Line(order)
 
-    @rule(most=st.integers(1, 3), holder=HOLDERS, lasts=st.sampled_from([5.0, 50.0]))
+    @rule(most=st.sampled_from([1, 9]), holder=HOLDERS, lasts=st.sampled_from([5.0, 50.0]))
     def lease(self, most: int, holder: Holder, lasts: float) -> None:
         expected = self.free()[:most]
         until = self.now + lasts
@@ -100,7 +109,7 @@ class JournalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lines)
     @rule(data=st.data(), holder=HOLDERS)
     def renew(self, data: st.DataObject, holder: Holder) -> None:
-        number = self.some(data)
+        number = self.some(data, State.RUNNING)
         line = self.lines[number]
         held = line.state is State.RUNNING and line.holder == holder
         until = max(line.until, self.now + 20)
@@ -113,12 +122,13 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         holder=HOLDERS,
-        state=st.sampled_from([State.PENDING, State.DONE, State.FAILED, State.DEAD]),
+        state=st.sampled_from([State.FAILED, State.DEAD, State.PENDING, State.DONE]),
         delay_s=st.sampled_from([0.0, 3.0, 30.0]),
     )
     def finish(self, data: st.DataObject, holder: Holder, state: State, delay_s: float) -> None:
-        number = self.some(data)
+        number = self.some(data, State.RUNNING)
         line = self.lines[number]
+        holder = data.draw(st.sampled_from([line.holder or holder, holder]), label="by")
         held = line.state is State.RUNNING and line.holder == holder and line.until > self.now
         answer = GIVEN if state is State.DONE else None
         outcome = Outcome(state, answer, line.attempts + 1, "why", delay_s if state is State.PENDING else 0.0)
@@ -133,7 +143,7 @@ class JournalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lines)
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
-        number = self.some(data)
+        number = self.some(data, State.FAILED, State.DEAD)
         line = self.lines[number]
         may = line.state in (State.FAILED, State.DEAD)
 
@@ -144,7 +154,7 @@ class JournalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.lines)
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
-        number = self.some(data)
+        number = self.some(data, State.PENDING)
         may = self.lines[number].state is not State.RUNNING
 
         assert self.journal.drop(number).result() == may
