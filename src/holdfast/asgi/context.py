@@ -18,8 +18,8 @@ def request_of(scope: Scope, timeout: float) -> Request:
     """The request of an `http` or `websocket` scope.
 
     `X-Request-ID` is taken over when it is 1 to 128 characters of `[A-Za-z0-9._-]`, else made of
-    128 random bits. The deadline is *timeout* seconds away, twice that for mobile clients; a
-    WebSocket has none.
+    128 random bits; a request run from the journal has the id of its 202. The deadline is *timeout*
+    seconds away, twice that for mobile clients; a WebSocket has none.
     """
     headers = dict(scope["headers"])
     given = headers.get(b"x-request-id")
@@ -37,6 +37,7 @@ def request_of(scope: Scope, timeout: float) -> Request:
     rerun = scope.get("holdfast.journal")
     if rerun is not None:
         request.key, request.key_flaw = rerun.key, ""
+        request.id = rerun.request_id or name
     request.headers = headers
     client = scope.get("client")
     if client:

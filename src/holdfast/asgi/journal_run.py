@@ -1,8 +1,7 @@
 """Running a journaled request through an ASGI application, and collecting what it answers.
 
-The application sees it as it was sent, with `holdfast-journaled-at` added. Two things are taken
-away: a header of that name from the client, and `accept-encoding`, for the answer is shown inside
-a JSON document. Whoever stands between finds a `Rerun` in the scope, and tells it of refusals.
+The application sees it exactly as it was sent, with `holdfast-journaled-at` added, which no client
+can send. Whoever stands between finds a `Rerun` in the scope, and tells it of refusals.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ JOURNALED_AT = b"holdfast-journaled-at"
 CUT = b"holdfast-cut"
 LONGEST_ANSWER = 65536
 _KEPT = frozenset({b"content-type", b"content-encoding", b"location"})
-_TAKEN_AWAY = frozenset({JOURNALED_AT, b"accept-encoding"})
 
 
 class Rerun:
@@ -39,6 +37,13 @@ class Rerun:
     def key(self) -> str:
         """Under which its effect happens once."""
         return self.entry.new.key
+
+    @property
+    def request_id(self) -> str | None:
+        """The id that its 202 bore, whoever made it; log lines of then and now carry the same one."""
+        return next(
+            (value.decode() for name, value in self.entry.new.headers if name == b":request-id"), None
+        )
 
     def refused(self, code: str) -> None:
         """We answered it in place of the application, with the problem *code*."""
@@ -128,11 +133,8 @@ def scope_of(entry: Entry) -> Scope:
     headers = [
         (name, value)
         for name, value in new.headers
-        if not name.startswith(b":") and name.lower() not in _TAKEN_AWAY
+        if not name.startswith(b":") and name.lower() != JOURNALED_AT
     ]
-    if b":request-id" in told:
-        headers = [pair for pair in headers if pair[0].lower() != b"x-request-id"]
-        headers.append((b"x-request-id", told[b":request-id"]))
     headers.append((JOURNALED_AT, moment(new.journaled_at).encode()))
     host, _, port = told.get(b":server", b"").decode().partition(" ")
     return {
@@ -146,6 +148,6 @@ def scope_of(entry: Entry) -> Scope:
         "query_string": query.encode("latin-1"),
         "root_path": told.get(b":root-path", b"").decode("utf-8", "surrogateescape"),
         "headers": headers,
-        "client": (new.client, 0) if new.client else None,
+        "client": (new.client, int(told.get(b":client-port", b"0"))) if new.client else None,
         "server": (host, int(port) if port else None) if host else None,
     }

@@ -238,11 +238,13 @@ def _target(scope: Scope) -> str:
 def _pseudo(scope: Scope, request_id: str) -> tuple[tuple[bytes, bytes], ...]:
     """What the headers do not say of how it was sent."""
     server = scope.get("server")
+    client = scope.get("client")
     told = {
         b":scheme": scope.get("scheme", "http"),
         b":version": scope.get("http_version", "1.1"),
         b":root-path": scope.get("root_path", ""),
         b":server": f"{server[0]} {server[1] if server[1] is not None else ''}" if server else "",
+        b":client-port": str(client[1] or 0) if client else "",
         b":request-id": request_id,
     }
     return tuple((name, value.encode("utf-8", "surrogateescape")) for name, value in told.items() if value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import zlib
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +28,8 @@ ALWAYS = "/_holdfast/operations/"
 _WITHIN_S = 5.0
 _ASK_AGAIN_S = 1
 _LONGEST_ID = 128
+_LONGEST_SHOWN = 1024 * 1024  # bytes of a body once it is unpacked
+_PACKED = frozenset({b"gzip", b"x-gzip", b"deflate"})
 _KINDS = {"problem": b"application/problem+json"}
 
 
@@ -116,30 +119,50 @@ def described(entry: Entry) -> dict[str, Any]:
 
 def _response(answer: Answer) -> dict[str, Any]:
     headers = dict(answer.headers)
-    shown = {
-        name.decode(): headers[name].decode("latin-1")
-        for name in (b"content-type", b"location")
-        if name in headers
+    body = _unpacked(answer.body, headers)
+    shown = [b"content-type", b"location", *([b"content-encoding"] if body is None else [])]
+    told: dict[str, Any] = {
+        "status": answer.status,
+        "headers": {name.decode(): headers[name].decode("latin-1") for name in shown if name in headers},
+        **(_encoded(answer.body) if body is None else _content(body, headers)),
     }
-    told: dict[str, Any] = {"status": answer.status, "headers": shown, **_content(answer, headers)}
     if CUT in headers:
         told["cutFrom"] = int(headers[CUT])
     return told
 
 
-def _content(answer: Answer, headers: dict[bytes, bytes]) -> dict[str, Any]:
-    """The body as JSON when it is, else as text, else in base 64, which is said."""
-    if not answer.body:
+def _unpacked(body: bytes, headers: dict[bytes, bytes]) -> bytes | None:
+    """*body* as it was before it was compressed; None when it is too long then, or in a way unknown to us."""
+    packing = headers.get(b"content-encoding", b"identity").strip().lower()
+    if packing == b"identity" or not body:
+        return body
+    for wbits in (47, -15) if packing in _PACKED else ():  # some send deflate without its envelope
+        unpacking = zlib.decompressobj(wbits)
+        try:
+            plain = unpacking.decompress(body, _LONGEST_SHOWN)
+        except zlib.error:
+            continue
+        return None if unpacking.unconsumed_tail else plain
+    return None
+
+
+def _content(body: bytes, headers: dict[bytes, bytes]) -> dict[str, Any]:
+    """*body* as JSON when it is, else as text, else in base 64, which is said."""
+    if not body:
         return {"body": None}
     if b"json" in headers.get(b"content-type", b"").partition(b";")[0]:
         try:
-            return {"body": orjson.loads(answer.body)}
+            return {"body": orjson.loads(body)}
         except orjson.JSONDecodeError:
             pass  # cut, or not what it says: then it is text, or not even that
     try:
-        return {"body": answer.body.decode("utf-8", "ignore" if CUT in headers else "strict")}
+        return {"body": body.decode("utf-8", "ignore" if CUT in headers else "strict")}
     except UnicodeDecodeError:
-        return {"body": base64.b64encode(answer.body).decode(), "encoding": "base64"}
+        return _encoded(body)
+
+
+def _encoded(body: bytes) -> dict[str, Any]:
+    return {"body": base64.b64encode(body).decode(), "encoding": "base64"}
 
 
 def _problem(entry: Entry) -> dict[str, Any] | None:
@@ -152,7 +175,7 @@ def _problem(entry: Entry) -> dict[str, Any] | None:
     if entry.state is not State.FAILED or answer is None:
         return None
     if dict(answer.headers).get(b"content-type", b"").startswith(_KINDS["problem"]):
-        told = _content(answer, dict(answer.headers))["body"]
+        told = _response(answer)["body"]
         if isinstance(told, dict):
             return told
     title = HTTPStatus(answer.status).phrase if answer.status in _KNOWN else "Refused"

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from journal_house import JournalHouse, order_scope
 from starlette.responses import StreamingResponse
 
+from holdfast.asgi.context import request_of
 from holdfast.asgi.journal_run import CUT, LONGEST_ANSWER, Rerun, Runner
 from holdfast.work.attempt import Absent, Applied, Raised
 from holdfast.work.entry import Answer, Entry
@@ -50,7 +51,7 @@ async def test_the_application_sees_it_as_it_was_sent() -> None:
     same = ("type", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path")
     assert {key: app.scope[key] for key in (*same, "server")} == {key: sent[key] for key in (*same, "server")}
     assert app.scope["headers"][:4] == headers
-    assert app.scope["client"][0] == "10.0.0.9"
+    assert app.scope["client"] == sent["client"]
     assert app.body == b"one two"
     assert ended == Answer(201, (), b"made")
 
@@ -72,15 +73,17 @@ async def test_the_request_keeps_the_id_that_its_202_had() -> None:
     app = Seeing()
     await Runner(app)(entry)
 
-    given = [value for name, value in app.scope["headers"] if name == b"x-request-id"]
-    assert given == [client.headers["x-request-id"].encode()]
+    assert request_of(app.scope, 30).id == client.headers["x-request-id"]
 
 
-async def test_answers_are_not_compressed_for_they_are_shown() -> None:
+async def test_the_applications_headers_are_the_clients() -> None:
+    """JRN-1: nothing is taken away, and nothing added but the moment."""
+    sent = [(b"accept-encoding", b"gzip"), (b"cookie", b"a=1"), (b"x-request-id", b"not one!")]
     app = Seeing()
-    await Runner(app)(await journaled_entry(headers=[(b"accept-encoding", b"gzip")]))
+    await Runner(app)(await journaled_entry(headers=sent))
 
-    assert b"accept-encoding" not in dict(app.scope["headers"])
+    assert app.scope["headers"][:-1] == sent
+    assert app.scope["headers"][-1][0] == b"holdfast-journaled-at"
 
 
 async def test_whoever_stands_between_finds_the_key_and_tells_of_refusals() -> None:

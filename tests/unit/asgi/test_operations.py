@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import zlib
 from typing import Any
 
 import pytest
@@ -16,6 +19,10 @@ from holdfast.work.entry import Answer, State
 from holdfast.work.journal import JournalError
 
 JSON = (b"content-type", b"application/json")
+GZIP = (b"content-encoding", b"gzip")
+DEFLATE = (b"content-encoding", b"deflate")
+BROTLI = (b"content-encoding", b"br")
+BOMB = gzip.compress(bytes(2 * 1024 * 1024))
 
 
 async def shown(state: State, method: str = "GET", **changes: Any) -> tuple[Client, Any]:
@@ -65,6 +72,16 @@ async def test_one_that_is_done_shows_its_answer() -> None:
         (Answer(200, (JSON,), b'{"cut'), {"body": '{"cut'}),
         (Answer(200, (), b"\xff\xfe"), {"body": "//4=", "encoding": "base64"}),
         (Answer(200, ((CUT, b"70000"),), b"a\xc3"), {"body": "a", "cutFrom": 70000}),
+        (Answer(200, (JSON, GZIP), gzip.compress(b'{"id": 7}')), {"body": {"id": 7}}),
+        (
+            Answer(200, (GZIP, (CUT, b"70000")), gzip.compress(b"a" * 90)[:12]),
+            {"body": "a", "cutFrom": 70000},
+        ),
+        (Answer(200, (DEFLATE,), zlib.compress(b"fine")), {"body": "fine"}),
+        (Answer(200, (DEFLATE,), zlib.compress(b"fine", wbits=-15)), {"body": "fine"}),
+        (Answer(200, (GZIP,), b"fine"), {"body": "ZmluZQ==", "encoding": "base64"}),
+        (Answer(200, (BROTLI,), b"fine"), {"body": "ZmluZQ==", "encoding": "base64"}),
+        (Answer(200, (GZIP,), BOMB), {"body": base64.b64encode(BOMB).decode(), "encoding": "base64"}),
     ],
 )
 async def test_bodies_of_all_kinds(answer: Answer, content: dict[str, Any]) -> None:
