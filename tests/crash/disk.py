@@ -17,7 +17,7 @@ from typing import Self
 
 from holdfast.drill.afterlife import Afterlife
 
-_SIZE = "8m"
+_SIZE = "64m"
 _REMOVE = 'umount -l "$1" 2>/dev/null; rm -rf "$1"'
 
 

@@ -47,7 +47,8 @@ class Round:
     orders: list[Order]
     events: list[str]
     violations: list[Violation]
-    output: str = ""
+    began_at: float = 0.0  # monotonic
+    output: str = ""  # of the shop, when something is wrong
 
     def line(self) -> str:
         """What happened, in a line or two."""
@@ -57,17 +58,22 @@ class Round:
         verdict = f"{len(self.violations)} VIOLATIONS ({_counted(broken)})" if broken else "right"
         return (
             f"seed {self.seed} round {self.number} {self.plot.name}: {verdict}; {len(self.orders)} orders; "
-            f"faults: {'; '.join(map(str, self.faults))}\n"
+            f"faults: {'; '.join(map(str, self.faults))}\n    events:  {'; '.join(self.events)}\n"
             f"    answers: {_counted(answers)}\n    last:    {_counted(lasts)}"
         )
 
     def report(self) -> str:
         """Everything needed to understand what went wrong."""
-        began_at = min((one.sent_at for order in self.orders for one in order.answers), default=0.0)
         told = [
-            f"{one.claim}\n{one.order.told(began_at) if one.order else ''}" for one in self.violations[:20]
+            f"{one.claim}\n{one.order.told(self.began_at) if one.order else ''}"
+            for one in self.violations[:20]
         ]
-        return "\n".join([self.line(), *told, "  events:", *self.events, self.output])
+        return "\n".join([self.line(), *told, self.output])
+
+    def stories(self, kind: str) -> str:
+        """The orders that had an answer whose kind holds *kind*."""
+        chosen = [one for one in self.orders if any(kind in answer.kind for answer in one.answers)]
+        return "\n".join(one.told(self.began_at) for one in chosen)
 
 
 @dataclass(slots=True)
@@ -96,7 +102,9 @@ def _counted(counter: Counter[str]) -> str:
     return ", ".join(f"{what} ×{count}" for what, count in counter.most_common())
 
 
-async def play(plot: Plot, seed: int, numbers: Iterable[int], load: tuple[float, float] = LOAD) -> Run:
+async def play(
+    plot: Plot, seed: int, numbers: Iterable[int], load: tuple[float, float] = LOAD, tell: str | None = None
+) -> Run:
     """Play the rounds *numbers* on one stage, printing each, and judge all of them again at the end."""
     run = Run()
     async with stage(plot) as one:
@@ -104,6 +112,8 @@ async def play(plot: Plot, seed: int, numbers: Iterable[int], load: tuple[float,
             played = await play_round(one, seed, number, load)
             run.add(played)
             print(played.report() if played.violations else played.line(), flush=True)
+            if tell and (stories := played.stories(tell)):
+                print(stories, one.output, sep="\n", flush=True)
         await _judge_all(one, run, seed)
         run.figures = (
             f"{plot.name}: {run.rounds} rounds, {len(run.promised)} orders, {run.requests} requests, "
@@ -134,8 +144,9 @@ async def play_round(one: Stage, seed: int, number: int, load: tuple[float, floa
     if not well:
         violations.append(Violation("not well again within 30 s"))
     violations += [Violation(f"the shop ended by itself: {end}") for end in one.own_ends]
-    output = one.output if violations else ""
-    return Round(seed, number, one.plot, faults, orders.placed, list(one.events), violations, output)
+    played = Round(seed, number, one.plot, faults, orders.placed, list(one.events), violations)
+    played.began_at, played.output = one.began_at, one.output if violations else ""
+    return played
 
 
 async def _judge_all(one: Stage, run: Run, seed: int) -> None:
@@ -152,7 +163,7 @@ async def _judge_all(one: Stage, run: Run, seed: int) -> None:
     ]
     late += [Violation(f"{ref} was never ordered") for ref in counts.keys() - run.promised.keys()]
     if late:
-        last = Round(seed, -1, one.plot, [], [], [], late, one.output)
+        last = Round(seed, -1, one.plot, [], [], [], late, one.began_at, one.output)
         run.failed.append(last)
         print(last.report(), flush=True)
 
@@ -185,6 +196,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=None, help="drawn when missing")
     parser.add_argument("--first", type=int, default=1, help="number of the first round")
+    parser.add_argument("--tell", help="show the orders that had an answer with this in it, too")
     parser.add_argument("--shop", choices=[plot.name for plot in PLOTS], help="all in turn when missing")
     given = parser.parse_args()
     seed = random.SystemRandom().randint(1, 999_999) if given.seed is None else given.seed
@@ -194,7 +206,7 @@ def main() -> int:
     runs = []
     for place, plot in enumerate(plots):
         numbers = range(given.first + place, given.first + given.rounds, len(plots))
-        runs.append(asyncio.run(play(plot, seed, numbers)))
+        runs.append(asyncio.run(play(plot, seed, numbers, tell=given.tell)))
     print(f"── seed {seed}, {time.monotonic() - began_at:.0f} s")
     for run in runs:
         print(run.figures)

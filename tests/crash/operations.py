@@ -48,5 +48,4 @@ async def _ask(session: aiohttp.ClientSession, location: str) -> str:
     if "json" not in answer.content_type:
         return f"answered {answer.status}"
     told = json.loads(content)
-    state = told.get("state", told.get("status"))
-    return f"{state} {json.dumps(told)[:300]}"
+    return f"{told.get('status')} {json.dumps(told)[:300]}"

@@ -128,7 +128,7 @@ class Stage:
 
     def note(self, what: str) -> None:
         """Write an event down, with its moment."""
-        self.events.append(f"{time.monotonic() - self.began_at:7.3f} s {what}")
+        self.events.append(f"{time.monotonic() - self.began_at:.3f} s {what}")
 
     # ── faults ───────────────────────────────────────────────────────────────────────────────
 
