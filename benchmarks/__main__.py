@@ -28,6 +28,7 @@ FIGURES = (
     "refusal",
     "shutdown",
     "recovery",
+    "journal",
 )
 
 
