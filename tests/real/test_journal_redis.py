@@ -161,6 +161,25 @@ def test_a_redis_that_came_back_empty_is_given_a_new_journal(
     assert leased(journal) == [1]
 
 
+def test_the_node_of_a_cluster_that_has_the_journal_is_found_from_any_other() -> None:
+    """JRN-5: the node comes and goes, too."""
+    options = RedisOptions(durable=True, cluster=True)
+    with Redis(options) as node, Redis(options) as other:
+        with redis.Redis.from_url(other.url()) as asking, redis.Redis.from_url(node.url()) as waiting:
+            asking.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+            asking.execute_command("CLUSTER", "MEET", node.host, node.port)
+            while b"cluster_state:ok" not in waiting.execute_command("CLUSTER", "INFO"):
+                continue
+        journal = open_redis(node.url(), max_bytes=ROOM, patience_s=30.0)
+
+        (first,) = accepted(journal, "a")
+        other.restart("kill")
+
+        assert accepted(journal, "a", "b") == [first, first + 1]
+        assert leased(journal) == [first, first + 1]
+        journal.close()
+
+
 # ---- an answer of Redis is lost -----------------------------------------------------------------
 
 
@@ -295,53 +314,7 @@ def test_a_full_redis_refuses_what_is_new_and_works_off_what_it_has() -> None:
         journal.close()
 
 
-# ---- what is told, and what is refused ----------------------------------------------------------
-
-
-def losses(url: str) -> dict[str, str]:
-    bus, told = Bus(), {}
-    bus.subscribe(lambda event: told.update({event.setting: event.value}))  # type: ignore[attr-defined]
-    open_redis(url, max_bytes=ROOM, bus=bus).close()
-    return told
-
-
-def test_a_redis_that_would_lose_something_is_told(server: Redis, asking: redis.Redis) -> None:
-    """JRN-5: AOF."""
-    assert losses(server.url()) == {}
-    asking.config_set("appendfsync", "everysec")
-    assert losses(server.url()) == {"appendfsync": "everysec"}
-    asking.config_set("maxmemory", "100mb")
-    asking.config_set("maxmemory-policy", "allkeys-lru")
-    asking.config_set("appendonly", "no")
-    assert losses(server.url()) == {"appendonly": "no", "maxmemory-policy": "allkeys-lru"}
-
-
-def test_a_redis_that_does_not_tell_its_settings_is_used_and_that_is_told(
-    server: Redis, asking: redis.Redis
-) -> None:
-    asking.acl_setuser(
-        "app", enabled=True, passwords=["+pw"], keys=["*"], categories=["+@all", "-@dangerous"]
-    )
-    url = server.url().replace("redis://", "redis://app:pw@")
-
-    assert losses(url) == {"CONFIG GET": "refused"}
-
-
-def test_who_may_not_enter_is_refused_at_once() -> None:
-    with real_server("redis", password="hunter2") as server:
-        for password in ("wrong", ""):
-            with pytest.raises(JournalUnusableError, match="refuses us"):
-                open_redis(server.url(password=password), max_bytes=ROOM)
-    with pytest.raises(JournalUnusableError, match="HOLDFAST_JOURNAL_URL is not a URL of Redis"):
-        open_redis("http://localhost", max_bytes=ROOM)
-
-
-def test_a_newer_journal_is_refused_and_not_touched(server: Redis, asking: redis.Redis) -> None:
-    asking.hset("holdfast:{journal}:meta", "layout", "2")
-
-    with pytest.raises(JournalUnusableError, match="layout 2, and this version of holdfast knows 1: update"):
-        open_redis(server.url(), max_bytes=ROOM)
-    assert asking.keys() == ["holdfast:{journal}:meta"]
+# ---- what it stands on ----------------------------------------------------------------------------
 
 
 def test_a_journal_that_another_version_takes_over_is_left_alone(
@@ -352,13 +325,6 @@ def test_a_journal_that_another_version_takes_over_is_left_alone(
 
     with pytest.raises(JournalUnusableError, match="layout 2"):
         accepted(journal, "b")
-
-
-def test_what_is_no_journal_is_refused(server: Redis, asking: redis.Redis) -> None:
-    asking.set("holdfast:{journal}:meta", "mine")
-
-    with pytest.raises(JournalUnusableError, match="holds something else"):
-        open_redis(server.url(), max_bytes=ROOM)
 
 
 def test_a_request_that_is_gone_from_redis_does_not_stop_those_behind_it(

@@ -46,13 +46,15 @@ class RedisOptions:
 
     `appendonly` keeps what was written over a restart. `durable` syncs it before each answer; without
     it a crash of the server loses nothing (the kernel has the pages), only a crash of the machine would.
-    `max_bytes` bounds its memory, and it refuses writes beyond (noeviction).
+    `max_bytes` bounds its memory, and it refuses writes beyond (noeviction). `cluster` makes it a node
+    of a cluster, which has no slots yet.
     """
 
     password: str | None = None
     appendonly: bool = True
     durable: bool = False
     max_bytes: int | None = None
+    cluster: bool = False
 
 
 class Redis:
@@ -217,6 +219,8 @@ class Redis:
             "maxmemory-policy": "noeviction",
             "maxmemory": str(options.max_bytes or 0),
         }
+        if options.cluster:
+            settings["cluster-enabled"] = "yes"
         if options.password is not None:
             settings["requirepass"] = options.password
         return settings

@@ -3,7 +3,7 @@
 A call is a generator: it yields steps (scripts and their arguments) and is sent what Redis said. All
 live calls advance side by side. When the connection is lost, whatever was not answered is sent again,
 marked as such, until the call's patience has run out. The thread owns the connection and the calls.
-This is the one file of the journal that imports redis-py.
+Of the journal only this file and the greeting import redis-py.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ class Calls:
         self._patience_s = patience_s
         self._silence_s = silence_s
         self._client = _client(url, silence_s)
+        self._home: dict[str, Any] = dict(self._client.connection_pool.connection_kwargs)
         self._digests: dict[str, str] = {}
         self._greeted = False
         self._awaits_sync = False
@@ -204,7 +205,7 @@ class Calls:
             return self._fail(live, JournalUnusableError(f"{self._place} refuses us: {_told(error)}"))
         except JournalError as error:
             return self._fail(live, error)
-        except _LOST as error:
+        except (*_LOST, *_BRIEF, errors.MovedError) as error:
             return self._lose(live, error)
         except Exception as error:  # noqa: BLE001 - whoever asked is told
             self._let_go()  # half an answer may be left in the connection
@@ -247,7 +248,7 @@ class Calls:
             if not isinstance(reply, Exception):
                 if call.advance(reply):
                     on.append(call)
-            elif _is_passing(reply) or _is_anew(reply):
+            elif isinstance(reply, errors.MovedError) or _is_passing(reply) or _is_anew(reply):
                 passing.append(call)
                 error = reply
             else:
@@ -268,8 +269,9 @@ class Calls:
     def _lose(self, live: list[_Call[Any]], error: Exception) -> list[_Call[Any]]:
         """The server is away, or is not what it was; those whose patience has run out are told."""
         self._let_go()
+        self._turn_to(error)
         self._failed += 1
-        if self._failed == 1 and not _is_anew(error):
+        if self._failed == 1 and not _is_anew(error) and not isinstance(error, errors.MovedError):
             self._tell_failing(_told(error))
         now = self._clock.monotonic()
         over = [call for call in live if call.give_up_at <= now]
@@ -279,6 +281,14 @@ class Calls:
         for call in on:
             call.again = True
         return on
+
+    def _turn_to(self, error: Exception) -> None:
+        """Where to ask next: all our names are in one slot of a cluster, and one node serves it."""
+        place: dict[str, Any] = {part: self._home[part] for part in ("host", "port") if part in self._home}
+        if isinstance(error, errors.MovedError):
+            place = {"host": error.host, "port": error.port}
+        self._client.connection_pool.connection_kwargs.update(place)
+        self._client.connection_pool.reset()  # connections that are kept keep their address
 
     def _let_go(self) -> None:
         self._greeted = False
