@@ -88,6 +88,14 @@ class Demo:
             time.sleep(0.02)
         return state
 
+    def await_operation(self, where: str, within: float = 20.0) -> Any:
+        """What became of a journaled order, once it is neither pending nor running."""
+        give_up_at = time.monotonic() + within
+        while (operation := json.loads(_get(self.url + where)))["status"] in ("pending", "running"):
+            assert time.monotonic() < give_up_at, operation
+            time.sleep(0.02)
+        return operation
+
     def family(self) -> list[psutil.Process]:
         """The demo's process and all that it has started."""
         parent = psutil.Process(self.process.pid)
@@ -204,6 +212,26 @@ def test_orders_sent_while_the_database_is_stopped_wait_and_succeed(lasting: Dem
     assert after["shop"]["failed"] == before["shop"]["failed"]
 
 
+def test_a_journaled_order_is_confirmed_once_the_database_is_back(lasting: Demo) -> None:
+    """JRN-1, JRN-2: its customer does not wait, and the page asks what became of it."""
+    lasting.order("before")
+    lasting.press("/database/stop")
+    headers = {"content-type": "application/json", "idempotency-key": "unhurried-1"}
+    content = {"reference": "unhurried-1", "item_id": 1}
+
+    told = _post(lasting.url + "/api/orders/unhurried", content, headers)
+    waiting = json.loads(_get(lasting.url + told["operation"]))
+    lasting.press("/database/start")
+    operation = lasting.await_operation(told["operation"])
+    orders = json.loads(_get(lasting.url + "/api/orders"))
+
+    assert (told["status"], waiting["status"]) == ("pending", "pending")
+    assert operation["status"] == "done"
+    assert operation["response"]["status"] == 201
+    assert [one["reference"] for one in orders].count("unhurried-1") == 1
+    assert operation["response"]["body"] in orders
+
+
 def test_a_stream_of_visitors_survives_an_outage_and_every_confirmed_order_is_found(lasting: Demo) -> None:
     """PRM-1: the log says so, too."""
     heard: list[str] = []
@@ -284,7 +312,7 @@ def test_a_rate_that_cannot_be_chosen_is_refused(lasting: Demo) -> None:
 
 
 def test_the_page_needs_nothing_from_elsewhere(lasting: Demo) -> None:
-    paths = ("/", "/page/page.css", "/page/page.js", "/page/strip.js")
+    paths = ("/", "/page/page.css", "/page/page.js", "/page/orders.js", "/page/strip.js")
     parts = [_get(lasting.url + path).decode() for path in paths]
 
     addresses = {address for part in parts for address in re.findall(r"(?:https?:)?//[\w.]+\w", part)}

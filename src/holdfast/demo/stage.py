@@ -27,6 +27,8 @@ from holdfast.drill.servers import real_server
 
 # A person at a button takes longer than a restart: give requests more patience than by default.
 PATIENCE = {"HOLDFAST_MAX_WAIT_MS": "45000", "REQUEST_TIMEOUT_MS": "60000"}
+# Orders that do not mind to be carried out later are written down after a short wait.
+UNHURRIED = {"HOLDFAST_JOURNAL": "POST /api/orders/unhurried", "HOLDFAST_JOURNAL_AFTER_MS": "2000"}
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _UNAVAILABLE = 69  # EX_UNAVAILABLE
 
@@ -62,6 +64,7 @@ async def _show(port: int) -> int:
             "APP_ENV": "development",
             "DEMO_CONTROL": f"http://{HOST}:{sock.getsockname()[1]}/?token={token}",
             **PATIENCE,
+            **UNHURRIED,
         }
         process = await house.enter_async_context(shop(port, own, _folder(server)))
         house.push_async_callback(watching.visitors.leave)

@@ -118,7 +118,7 @@ class Drain:
         working = [self._keeper, *(live.task for live in self._live.values())]
         tasks = {task for task in working if task is not None}
         left = (await asyncio.wait(tasks, timeout=within))[1] if tasks else set()
-        named = [_named(live.entry) for live in self._live.values()]
+        named = [_named(live.entry) for live in self._live.values() if not live.settling]
         for task in left:
             task.cancel()
         if left:

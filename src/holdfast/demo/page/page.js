@@ -1,4 +1,5 @@
-// The page of the demo: buttons to the control server, its events on to the page; strip.js draws.
+// The page of the demo: buttons to the control server, its events on to the page; strip.js draws,
+// orders.js is the customer.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
@@ -152,63 +153,7 @@ function tick() {
   const runs = last && last[1] === null;
   $("clock").textContent = last ? seconds(Math.max(0, (runs ? now() : last[1]) - last[0])) : "0.0";
   $("clock-caption").textContent = !last ? "no outage yet" : runs ? "away so far" : "was the last outage";
-  for (const order of mine) if (!order.ended) order.note.textContent = `waits ${seconds(now() - order.sent)} s`;
-}
-
-// ── own orders ────────────────────────────────────────────────────────────────────────────────
-
-function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return `you-${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-}
-
-function enter(name) {
-  if (!mine.length) $("mine").replaceChildren();
-  const order = { kind: "mine", sent: now(), ended: null, status: 0, lane: null, name };
-  order.line = document.createElement("li");
-  order.line.dataset.fate = "waiting";
-  const title = document.createElement("b");
-  title.textContent = name;
-  order.note = document.createElement("em");
-  order.note.textContent = "sent";
-  order.note.setAttribute("aria-live", "off"); // it ticks; its end is announced below
-  order.line.append(title, order.note);
-  $("mine").prepend(order.line);
-  mine.unshift(order);
-  while (mine.length > 3 && $("mine").children.length > 3) $("mine").lastChild.remove();
-  requests.set(`mine-${order.sent}`, order);
-  return order;
-}
-
-async function place(event) {
-  event.preventDefault();
-  const item = $("item").selectedOptions[0];
-  const reference = newKey();
-  const order = enter(item.textContent);
-  let text;
-  try {
-    const answer = await fetch("/api/orders", {
-      method: "POST",
-      headers: { "content-type": "application/json", "idempotency-key": reference },
-      body: JSON.stringify({ reference, item_id: Number(item.value) }),
-    });
-    const content = await answer.json();
-    order.status = answer.status;
-    text = answer.ok ? `order ${content.id} confirmed` : content.title || `answered ${answer.status}`;
-  } catch {
-    text = "no answer";
-  }
-  order.ended = now();
-  order.line.dataset.fate = order.status === 201 ? "answered" : "failed";
-  order.note.setAttribute("aria-live", "polite");
-  order.note.textContent = `${text} in ${(order.ended - order.sent).toFixed(order.ended - order.sent < 1 ? 2 : 1)} s`;
-}
-
-async function fillItems() {
-  const answer = await fetch("/api/items");
-  if (!answer.ok) return;
-  const options = (await answer.json()).map((item) => new Option(item.name, item.id));
-  $("item").replaceChildren(...options);
+  for (const order of mine) if (order.words) order.note.textContent = `${order.words} ${seconds(now() - order.sent)} s`;
 }
 
 // ── begin ─────────────────────────────────────────────────────────────────────────────────────
@@ -235,7 +180,4 @@ $("rates").addEventListener("change", async (event) => {
   delete $("rates").dataset.busy;
 });
 
-$("order").addEventListener("submit", place);
-
-fillItems().catch(() => { /* the select keeps its one item; the notice says that the demo has ended */ });
 listen();
