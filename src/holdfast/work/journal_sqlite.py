@@ -196,6 +196,7 @@ class SqliteJournal:
                 wanted = [call for call in calls if call.future.set_running_or_notify_cancel()]
                 if wanted:
                     self._do(wanted)
+                self._give_room_back()
         finally:
             self._opened.close()
             self._refuse_the_rest()
@@ -277,6 +278,15 @@ class SqliteJournal:
                 time.sleep(self._dice.uniform(0.000_2, 0.001))
             else:
                 return
+
+    def _give_room_back(self) -> None:
+        """Let the file shrink, a little at a time, while nobody waits."""
+        try:
+            while self._queue.empty() and (pages := self._steps.spare()):
+                # a script, for `execute` takes one step only of a statement whose rows have no columns
+                self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        except sqlite3.Error:
+            self._roll_back()  # the file stays as large as it is until the next time; no entry is concerned
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

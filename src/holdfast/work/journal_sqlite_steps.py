@@ -37,6 +37,7 @@ class Steps:
         self._path = path
         self._max_bytes = max_bytes
         self._rows = rows
+        self.removed = False  # something was, and its pages may be free
 
     def accept(self, new: New) -> int:
         """Store *new* as pending; its number. Raises JournalFullError past the bound."""
@@ -266,7 +267,6 @@ class Steps:
             return False
         self._remove(number)
         self._give_turn(row[0])
-        self._shrink()
         return True
 
     def prune(self, before: float) -> int:
@@ -278,19 +278,20 @@ class Steps:
         ).fetchall()
         for (number,) in old:
             self._remove(number)
-        if old:
-            self._shrink()
         return len(old)
 
     def _remove(self, number: int) -> None:
+        self.removed = True
         for table in ("standings", "requests", "answers"):
             self._ask(f"DELETE FROM {table} WHERE number = ?", (number,))  # noqa: S608
 
-    def _shrink(self) -> None:
-        """Give some of what is free back to the disk, and keep some for what comes next."""
-        free = int(self._one("PRAGMA freelist_count"))
-        if free > _SPARE_PAGES:
-            self._ask(f"PRAGMA incremental_vacuum({min(free - _SPARE_PAGES, _SPARE_PAGES)})").fetchall()
+    def spare(self) -> int:
+        """Pages that may go back to the disk now; some are kept for what comes next."""
+        if not self.removed:
+            return 0
+        free = int(self._one("PRAGMA freelist_count")) - _SPARE_PAGES
+        self.removed = free > 0
+        return min(max(free, 0), _SPARE_PAGES)
 
     def _any(self, condition: str, value: str) -> bool:
         return self._one(f"SELECT 1 FROM standings WHERE {condition} LIMIT 1", value) is not None  # noqa: S608

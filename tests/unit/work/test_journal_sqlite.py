@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
 from pathlib import Path
 
 import psutil
 import pytest
+from journal_asked import DONE, HERE, NOW, THERE, accepted, leased, new
 
-from holdfast.work.entry import Answer, Backlog, Holder, New, Outcome, State
-from holdfast.work.journal import JournalError, JournalFullError
+from holdfast.events import Bus, Event
+from holdfast.work.entry import Answer, Backlog, Holder, Outcome, State
+from holdfast.work.events import JournalDamaged
+from holdfast.work.journal import JournalError, JournalUnusableError
 from holdfast.work.journal_sqlite import SqliteJournal, open_sqlite
-
-HERE = Holder("one", "here", os.getpid(), psutil.Process().create_time())
-THERE = Holder("two", "elsewhere", 1, 5.0)
-NOW = 1_000_000.0
-DONE = Outcome(State.DONE, Answer(201, ((b"x", b"y"),), b"made"))
-
-
-def new(name: str, order: str = "o", body: bytes = b"{}", at: float = NOW) -> New:
-    headers = ((b"content-type", b"application/json"), (b"x-b\xff", b"\x00"))
-    return New(name, f"k-{name}", order, "POST", "/orders?\xe9=1", headers, body, "10.0.0.1", at)
 
 
 @pytest.fixture
@@ -32,14 +23,6 @@ def journal(tmp_path: Path) -> Iterator[SqliteJournal]:
     journal = open_sqlite(tmp_path / "state", max_bytes=10_000_000)
     yield journal
     journal.close()
-
-
-def accepted(journal: SqliteJournal, *names: str, order: str = "o") -> list[int]:
-    return [journal.accept(new(name, order)).result() for name in names]
-
-
-def leased(journal: SqliteJournal, most: int = 10, holder: Holder = HERE, now: float = NOW) -> list[int]:
-    return [entry.number for entry in journal.lease(most, holder, now + 15, now).result()]
 
 
 def test_what_is_accepted_comes_back_as_it_was_sent(journal: SqliteJournal) -> None:
@@ -191,18 +174,18 @@ def test_a_number_is_never_given_twice(journal: SqliteJournal) -> None:
 
 
 def test_pruning_removes_what_was_done_or_failed_long_ago(journal: SqliteJournal) -> None:
-    numbers = [journal.accept(new(f"n{i}", f"o{i}")).result() for i in range(500)]
+    futures = [journal.accept(new(f"n{i}", f"o{i}")) for i in range(500)]
+    dead, late, *numbers = [future.result() for future in futures]
     leased(journal, 500)
-    for number in numbers[2:]:
-        journal.finish(number, HERE, DONE, NOW).result() if number % 2 else journal.finish(
-            number, HERE, Outcome(State.FAILED, Answer(404)), NOW
-        ).result()
-    journal.finish(numbers[0], HERE, Outcome(State.DEAD), NOW).result()
-    journal.finish(numbers[1], HERE, DONE, NOW + 10).result()
+    outcomes = DONE, Outcome(State.FAILED, Answer(404))
+    ended = [journal.finish(number, HERE, outcomes[number % 2], NOW) for number in numbers]
+    ended.append(journal.finish(dead, HERE, Outcome(State.DEAD), NOW))
+    ended.append(journal.finish(late, HERE, DONE, NOW + 10))
 
+    assert all(one.result() for one in ended)
     assert journal.prune(NOW).result() == 0
     assert journal.prune(NOW + 10).result() == 498
-    assert [entry.number for entry in journal.listed(None, 10).result()] == numbers[:2]
+    assert [entry.number for entry in journal.listed(None, 10).result()] == [dead, late]
 
 
 def test_listing_goes_on_where_it_ended(journal: SqliteJournal) -> None:
@@ -236,74 +219,6 @@ def test_the_backlog_counts_what_waits_and_what_is_stored(journal: SqliteJournal
     assert second
 
 
-def test_its_bound_refuses_and_says_what_to_do(tmp_path: Path) -> None:
-    """JRN-4."""
-    size = new("a").size
-    journal = open_sqlite(tmp_path, max_bytes=2 * size)
-    first, _ = accepted(journal, "a", "b")
-
-    with pytest.raises(JournalFullError, match="HOLDFAST_JOURNAL_MAX_BYTES") as refused:
-        journal.accept(new("c")).result()
-    assert str(tmp_path / "journal.sqlite3") in str(refused.value)
-    assert str(2 * size) in str(refused.value)
-    assert accepted(journal, "a") == [first]  # it is there already
-    journal.drop(first).result()
-    assert accepted(journal, "c")
-    journal.close()
-
-
-def test_one_that_is_refused_does_not_hurt_those_it_came_with(tmp_path: Path) -> None:
-    journal = open_sqlite(tmp_path, max_bytes=3000)
-    with _held_up(journal):
-        futures = [journal.accept(new(f"n{i}", body=b"x" * (5000 if i == 1 else 10))) for i in range(4)]
-    wait(futures, 10)
-
-    assert [type(future.exception()) for future in futures] == [
-        type(None),
-        JournalFullError,
-        type(None),
-        type(None),
-    ]
-    assert journal.backlog().result().entries == 3
-    journal.close()
-
-
-class _held_up:
-    """The journal's thread waits while the block runs, so that all that is asked in it goes together."""
-
-    def __init__(self, journal: SqliteJournal) -> None:
-        self.go = threading.Event()
-        blocked: Future[int] = journal.prune(0.0)
-        blocked.add_done_callback(lambda _: self.go.wait(10))
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, *_: object) -> None:
-        self.go.set()
-
-
-def test_what_was_cancelled_before_its_turn_is_not_accepted(journal: SqliteJournal) -> None:
-    with _held_up(journal):
-        futures = [journal.accept(new(f"n{i}")) for i in range(3)]
-        futures[1].cancel()
-    wait(futures, 10)
-
-    assert journal.find("n1").result() is None
-    assert journal.backlog().result().entries == 2
-
-
-def test_everything_asked_is_done_before_it_closes_and_nothing_after(tmp_path: Path) -> None:
-    journal = open_sqlite(tmp_path, max_bytes=1_000_000)
-    futures = [journal.accept(new(f"n{i}")) for i in range(50)]
-    journal.close()
-    journal.close()
-
-    assert [future.result(0) for future in futures] == list(range(1, 51))
-    with pytest.raises(JournalError, match="closed"):
-        journal.backlog().result(0)
-
-
 def test_what_was_leased_and_finished_is_there_after_reopening(tmp_path: Path) -> None:
     journal = open_sqlite(tmp_path, max_bytes=1_000_000)
     first, second = accepted(journal, "a", "b")
@@ -329,13 +244,6 @@ def test_two_journals_on_one_file_never_give_out_the_same(tmp_path: Path) -> Non
     one.close()
     assert accepted(two, "z") == [7]
     two.close()
-
-
-def test_a_file_that_was_removed_is_not_written_to(journal: SqliteJournal) -> None:
-    Path(journal.place).unlink()
-
-    with pytest.raises(JournalError, match="removed or replaced"):
-        journal.accept(new("a")).result()
 
 
 def test_a_request_that_was_damaged_on_disk_never_runs(journal: SqliteJournal) -> None:
@@ -378,3 +286,45 @@ def test_no_question_looks_at_more_rows_than_it_gives_back_or_changes(journal: S
                 question
             )
     other.close()
+
+
+def test_a_damaged_one_is_listed_and_not_found(journal: SqliteJournal) -> None:
+    (number,) = accepted(journal, "a")
+    with sqlite3.connect(journal.place) as other:
+        other.execute("UPDATE requests SET key = 'another'")
+    other.close()
+
+    (entry,) = journal.listed(None, 10).result()
+
+    assert (entry.number, entry.new.name, entry.new.body) == (number, "a", b"")
+    assert "not what was written" in entry.cause
+    with pytest.raises(JournalError, match="not what was written"):
+        journal.find("a").result()
+
+
+def test_a_log_that_is_left_over_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """The journal was removed, what stood beside it was not: SQLite would write that into the new one."""
+    journal = open_sqlite(tmp_path, max_bytes=1_000_000)
+    accepted(journal, "a", "b")
+    strange = (tmp_path / "journal.sqlite3-wal").read_bytes()
+    journal.close()
+    (tmp_path / "journal.sqlite3").unlink()
+    (tmp_path / "journal.sqlite3-wal").write_bytes(strange)
+    told: list[Event] = []
+    bus = Bus()
+    bus.subscribe(told.append)
+
+    journal = open_sqlite(tmp_path, max_bytes=1_000_000, bus=bus)
+
+    (damaged,) = told
+    assert isinstance(damaged, JournalDamaged)
+    assert Path(f"{damaged.kept_at}-wal").read_bytes() == strange
+    assert journal.backlog().result().entries == 0
+    journal.close()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+
+    with pytest.raises(JournalUnusableError, match="HOLDFAST_STATE_DIR"):
+        open_sqlite(tmp_path / "state", max_bytes=1_000_000)
