@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hooked import Flavour
+from asyncpg.exceptions import SerializationError
+from hooked import ASYNCPG, Flavour
+from psycopg.errors import SerializationFailure
 from sqlalchemy import Connection, ForeignKey, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
@@ -161,3 +165,20 @@ def told(kind: type[E]) -> Iterator[list[E]]:
 def left(made: Connection | Session, number: int = 1) -> int:
     """How many of that row are there."""
     return made.execute(Stock.__table__.select().where(Stock.id == number)).one().left
+
+
+def increment(made: Connection | Session) -> None:
+    """Read, think, write: loses updates unless the database prevents it."""
+    seen = left(made)
+    made.execute(Stock.__table__.update().where(Stock.id == 1).values(left=seen + 1))
+
+
+def contention(shop: Shop) -> DBAPIError:
+    """What SQLAlchemy raises when another transaction was first."""
+    if shop.flavour.backend == "sqlite":
+        locked = sqlite3.OperationalError("database is locked")
+        locked.sqlite_errorcode = sqlite3.SQLITE_BUSY  # type: ignore[misc]
+        return OperationalError("UPDATE stock", {}, locked)
+    return OperationalError(
+        "UPDATE stock", {}, (SerializationError if shop.flavour is ASYNCPG else SerializationFailure)()
+    )
