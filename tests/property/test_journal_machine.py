@@ -30,7 +30,7 @@ from holdfast.work.entry import (
 )
 from holdfast.work.journal_sqlite import SqliteJournal, open_sqlite
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # 500 files, on a machine that may be busy
 MEMORY = Path("/dev/shm")  # a file like any other, that is synced at once
 MOST = 3  # attempts
 LEASE_S = 15.0
