@@ -32,6 +32,7 @@ _UNAVAILABLE = 69
 _CANNOT_CREATE = 73
 _UNUSABLE = 78
 _PAGE = 200
+_PATIENCE_S = 2.0  # for a Redis that is away: somebody sits before the terminal
 _ANSWER_S = 30.0  # a journal that says nothing for so long is away
 _JOURNAL_NAMES = ("HOLDFAST_STATE_DIR", "HOLDFAST_JOURNAL")
 
@@ -176,7 +177,7 @@ def _opened(app_dir: Path, env_file: Path | None) -> Iterator[tuple[Journal, Set
     bus = Bus()
     bus.subscribe(_tell)
     try:
-        opened = open_journal(place, bus)
+        opened = open_journal(place, bus, patience_s=_PATIENCE_S)
     except JournalUnusableError as error:
         _fail(str(error), _UNUSABLE)
     except JournalError as error:
@@ -268,6 +269,10 @@ def _state(name: StateName | None) -> State | None:
 
 
 def _tell(event: Event) -> None:
+    from holdfast.work.events import JournalFailing
+
+    if isinstance(event, JournalFailing):
+        return  # the error that ends the command says the same
     told = ", ".join(f"{one.name} {getattr(event, one.name)}" for one in fields(event))
     print(f"holdfast journal: {event.name}: {told}", file=sys.stderr)
 

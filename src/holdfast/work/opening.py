@@ -24,8 +24,8 @@ class Place:
         return redact_url(self.url) if self.url else str(self.folder)
 
 
-def open_journal(place: Place, bus: Bus = BUS) -> Journal:
-    """The journal at *place*, made when it is not there.
+def open_journal(place: Place, bus: Bus = BUS, *, patience_s: float = 10.0) -> Journal:
+    """The journal at *place*, made when it is not there; each call awaits a Redis that is away so long.
 
     Raises JournalUnusableError: a newer version, another key, no right to write, a missing package.
     """
@@ -41,7 +41,7 @@ def open_journal(place: Place, bus: Bus = BUS) -> Journal:
             f"HOLDFAST_JOURNAL_URL is set, and the package {error.name} is not installed; "
             "pip install 'holdfast[redis]', or leave the URL out"
         ) from error
-    return open_redis(place.url, max_bytes=place.max_bytes, seal=seal, bus=bus)
+    return open_redis(place.url, max_bytes=place.max_bytes, seal=seal, bus=bus, patience_s=patience_s)
 
 
 def is_there(place: Place) -> bool:

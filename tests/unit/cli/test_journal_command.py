@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 import time
 from collections.abc import Iterator
@@ -269,3 +270,16 @@ def test_a_wrong_setting_of_the_journal_is_said(monkeypatch: pytest.MonkeyPatch)
 
     assert asked.exit_code == 78
     assert "HOLDFAST_JOURNAL_URL" in asked.stderr
+
+
+def test_a_redis_that_is_away_is_said_soon_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HOLDFAST_JOURNAL_URL", f"redis://:hunter2@127.0.0.1:{taken.getsockname()[1]}/0")
+        monkeypatch.setattr("holdfast.cli.journal._PATIENCE_S", 0.1)
+        asked = ask("list")
+
+    assert asked.exit_code == 69
+    assert len(asked.stderr.splitlines()) == 1
+    assert "gave no answer" in asked.stderr
+    assert secrets_in(asked.stderr) == []
