@@ -21,7 +21,9 @@ class Kind(Enum):
     KILL_DATABASE = "kill -9 postgresql"
     KILL_BOTH = "kill -9 both"
     CUT = "cut"
-    SILENCE = "silence"
+    SILENCE = "silence"  # bytes are lost, and their connections with them
+    STALL = "stall"  # bytes are held, and arrive when it ends
+    SLOW = "slow"  # each byte is a little late: what happens between two of them is hit more often
     FILL_DISK = "fill the disk"
 
 
@@ -31,6 +33,8 @@ _WEIGHTS = {
     Kind.KILL_BOTH: 2,
     Kind.CUT: 6,
     Kind.SILENCE: 1,
+    Kind.STALL: 2,
+    Kind.SLOW: 2,
     Kind.FILL_DISK: 2,
 }
 
@@ -70,12 +74,13 @@ def draw(dice: Random, seconds: float, *, disk: bool) -> list[Planned]:
 
 
 def silent_until(faults: Iterable[Planned]) -> float:
-    """When the last silence ends, in seconds from the round's begin."""
-    return max((one.at + one.lasts for one in faults if one.kind is Kind.SILENCE), default=0.0)
+    """When the last silence or stall ends, in seconds from the round's begin."""
+    silent = [one.at + one.lasts for one in faults if one.kind in (Kind.SILENCE, Kind.STALL)]
+    return max(silent, default=0.0)
 
 
 def _plan(dice: Random, kind: Kind, seconds: float) -> Planned:
-    longest = LONGEST_SILENCE if kind is Kind.SILENCE else LONGEST_ABSENCE
+    longest = LONGEST_SILENCE if kind in (Kind.SILENCE, Kind.STALL) else LONGEST_ABSENCE
     return Planned(
         kind=kind,
         at=dice.uniform(0.1, seconds),

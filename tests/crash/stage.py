@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,10 +30,12 @@ from holdfast.drill.ports import quiet_port
 from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.proxy import Proxy
 from holdfast.drill.servers import real_server
+from holdfast.drill.toxics import Latency
 
 WELL_WITHIN = 30.0
 _WATCH_EACH = 0.05
 _RESTART_AFTER = 0.25  # when it ended by itself
+_SLOW = Latency(latency=5, jitter=4)
 _READY = b"ready: http"
 _FOREIGN = ("HOLDFAST_", "POSTGRES_", "DATABASE_", "DB_", "APP_ENV", "PORT", "HOST", "LOG_")
 _JOURNAL = {"HOLDFAST_JOURNAL": "POST /orders", "HOLDFAST_JOURNAL_AFTER_MS": "300"}
@@ -58,13 +60,15 @@ class Tally:
     shop_kills: int = 0
     database_kills: int = 0
     silences: int = 0
+    stalls: int = 0
     disk_fills: int = 0
     failed_starts: int = 0  # ended by itself before it was ready
 
     def __str__(self) -> str:
         return (
             f"{self.shop_kills} kills of holdfast, {self.database_kills} of postgresql, "
-            f"{self.silences} silences, {self.disk_fills} full disks, {self.failed_starts} failed starts"
+            f"{self.silences} silences, {self.stalls} stalls, "
+            f"{self.disk_fills} full disks, {self.failed_starts} failed starts"
         )
 
 
@@ -146,7 +150,13 @@ class Stage:
                 self.note(f"armed: {planned}")
                 arm(self.proxy, planned.moment, planned.times, planned.delay)
             case Kind.SILENCE:
-                await self._silence(planned.lasts)
+                await self._path(self.proxy.black_hole, "silence", planned.lasts)
+                self.tally.silences += 1
+            case Kind.STALL:
+                await self._path(self.proxy.stall, "stall", planned.lasts)
+                self.tally.stalls += 1
+            case Kind.SLOW:
+                await self._path(lambda: self.proxy.add(_SLOW), "slowness", planned.lasts)
             case Kind.FILL_DISK:
                 await self._fill_disk(planned.lasts)
 
@@ -168,13 +178,12 @@ class Stage:
             await asyncio.to_thread(self.server.start)
             self.note("postgresql accepts connections")
 
-    async def _silence(self, lasts: float) -> None:
-        self.proxy.black_hole()
-        self.tally.silences += 1
-        self.note("silence begins")
+    async def _path(self, begin: Callable[[], None], name: str, lasts: float) -> None:
+        begin()
+        self.note(f"{name} begins")
         await asyncio.sleep(lasts)
         self.proxy.heal()
-        self.note("silence ends")
+        self.note(f"{name} ends")
 
     async def _fill_disk(self, lasts: float) -> None:
         await asyncio.to_thread(self.disk.fill, self.lives[-1].process.pid)

@@ -15,7 +15,7 @@ LOAD = (1.0, 2.0)
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
 async def test_no_order_is_lost_or_doubled_by_crashes(plot: Plot) -> None:
     """Properties 16 and 17, TXN-4, REQ-5, JRN-3; `make crash` plays as many rounds as you like."""
