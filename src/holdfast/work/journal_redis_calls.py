@@ -205,9 +205,9 @@ class Calls:
             return self._fail(live, JournalUnusableError(f"{self._place} refuses us: {_told(error)}"))
         except JournalError as error:
             return self._fail(live, error)
-        except (*_LOST, *_BRIEF, errors.MovedError) as error:
-            return self._lose(live, error)
         except Exception as error:  # noqa: BLE001 - whoever asked is told
+            if _is_passing(error):
+                return self._lose(live, error)
             self._let_go()  # half an answer may be left in the connection
             return self._fail(live, JournalError(f"{self._place} failed: {_told(error)}"))
         return self._sort(live, replies)
@@ -248,7 +248,7 @@ class Calls:
             if not isinstance(reply, Exception):
                 if call.advance(reply):
                     on.append(call)
-            elif isinstance(reply, errors.MovedError) or _is_passing(reply) or _is_anew(reply):
+            elif _is_passing(reply):
                 passing.append(call)
                 error = reply
             else:
@@ -271,7 +271,7 @@ class Calls:
         self._let_go()
         self._turn_to(error)
         self._failed += 1
-        if self._failed == 1 and not _is_anew(error) and not isinstance(error, errors.MovedError):
+        if self._failed == 1 and not _is_anew(error) and _moved_to(error) is None:
             self._tell_failing(_told(error))
         now = self._clock.monotonic()
         over = [call for call in live if call.give_up_at <= now]
@@ -285,8 +285,7 @@ class Calls:
     def _turn_to(self, error: Exception) -> None:
         """Where to ask next: all our names are in one slot of a cluster, and one node serves it."""
         place: dict[str, Any] = {part: self._home[part] for part in ("host", "port") if part in self._home}
-        if isinstance(error, errors.MovedError):
-            place = {"host": error.host, "port": error.port}
+        place = _moved_to(error) or place
         self._client.connection_pool.connection_kwargs.update(place)
         self._client.connection_pool.reset()  # connections that are kept keep their address
 
@@ -317,7 +316,16 @@ def _client(url: str, silence_s: float) -> redis.Redis:
 
 
 def _is_passing(error: Exception) -> bool:
-    return isinstance(error, _PASSES) or _PASSES_TOLD.search(str(error)) is not None
+    told = _PASSES_TOLD.search(str(error)) is not None
+    return told or isinstance(error, _PASSES) or _is_anew(error) or _moved_to(error) is not None
+
+
+def _moved_to(error: Exception) -> dict[str, Any] | None:
+    """The address in `MOVED 7896 127.0.0.1:6379`; older versions of redis-py leave the word in."""
+    if not isinstance(error, errors.MovedError) and not str(error).startswith("MOVED "):
+        return None
+    host, _, port = str(error).split()[-1].rpartition(":")
+    return {"host": host, "port": int(port)}
 
 
 def _is_anew(error: Exception) -> bool:
