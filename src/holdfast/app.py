@@ -39,6 +39,8 @@ from holdfast.telemetry.gates import uninstall as uninstall_gates
 from holdfast.telemetry.incidents import Incidents
 from holdfast.telemetry.loggers import write_to_standard_library
 from holdfast.telemetry.metrics import Metrics
+from holdfast.work.transactions_retry import DEFAULTS as TRANSACTIONS
+from holdfast.work.transactions_retry import TransactionRules
 
 SWEEP_EVERY_S = 10.0
 
@@ -66,6 +68,9 @@ class Holdfast:
         self._undo: list[Callable[[], None]] = []
         self.registry.rules = pool_rules(self.settings)
         self.registry.markers = marker_rules(self.settings)
+        TRANSACTIONS.rules = TransactionRules(
+            attempts=self.settings.max_retry_attempts, base_delay=self.settings.retry_base_delay_s
+        )
         self._activate()
 
     # ---- the public surface ---------------------------------------------------------------------

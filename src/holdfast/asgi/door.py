@@ -127,7 +127,8 @@ class Door:
         if left <= 0:
             return Verdict.TIMED_OUT
         queue = self._queue_of(database)
-        waiter = Waiter(asyncio.get_running_loop(), left, request.arrived_at, request.patience_s is not None)
+        postponable = request.patience_s is not None
+        waiter = Waiter(asyncio.get_running_loop(), left, request.arrived_at, queue.give_up, postponable)
         queue.join(waiter)
         self.waiting += 1
         self.waiting_inside += entered
@@ -256,6 +257,17 @@ class Queue:
             behind += 1
         waiters.insert(len(waiters) - behind, waiter)
 
+    def give_up(self, late: Waiter) -> None:
+        """*late* has waited long enough. If it is written down, whoever came before it goes first:
+        the outage may have met them inside, so that they began to wait after it."""
+        if late.postponable:
+            for waiter in self.waiters:
+                if waiter is late:
+                    break
+                if waiter.postponable:
+                    waiter.settle(Verdict.TIMED_OUT)
+        late.settle(Verdict.TIMED_OUT)
+
     def largest(self) -> int:
         """As many as the pool has connections, within reason."""
         return min(LARGEST_WINDOW, self.database.pool()["max"] or LARGEST_WINDOW)
@@ -267,12 +279,17 @@ class Waiter:
     __slots__ = ("_timer", "arrived_at", "future", "postponable")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, timeout: float, arrived_at: float, postponable: bool = False
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timeout: float,
+        arrived_at: float,
+        give_up: Callable[[Waiter], None],
+        postponable: bool = False,
     ) -> None:
         self.arrived_at = arrived_at
         self.postponable = postponable  # it can be written down instead
         self.future: asyncio.Future[Verdict] = loop.create_future()
-        self._timer = loop.call_later(timeout, self.settle, Verdict.TIMED_OUT)
+        self._timer = loop.call_later(timeout, give_up, self)
 
     def settle(self, verdict: Verdict) -> bool:
         """Decide, unless it was decided before; whether it was this call."""

@@ -19,9 +19,11 @@ _FIRST = re.compile(r"\s*\(*\s*([a-z]+)", re.IGNORECASE)
 _CALL = re.compile(r"((?:\.\s*|(?<![\w$]))[^\W\d][\w.$]*|[\"\]])\s*\(")
 _WRITES = re.compile(r"\b(insert|update|delete|merge|truncate|call|into|copy)\b", re.IGNORECASE)
 _COMMITS = re.compile(r"(?:^|;)\s*(?:commit|end)\b", re.IGNORECASE)
+_PROGRAM = re.compile(r"\$(\w*)\$.*?\$\1\$", re.DOTALL)
 _RUNS = re.compile(r"\banaly[sz]e\b", re.IGNORECASE)
 
 _READING = frozenset({"select", "show", "explain", "values", "table", "with", "pragma"})
+_CHANGING = frozenset({"insert", "update", "delete", "merge"})
 _FRAMING = frozenset({"begin", "start", "set", "savepoint", "release", "rollback", "reset", "discard"})
 # Words that may stand before a bracket in a query, and functions known to change nothing.
 _HARMLESS = frozenset(
@@ -62,8 +64,19 @@ def reads_only(statement: str) -> bool:
 
 @lru_cache(maxsize=256)
 def commits(statement: str) -> bool:
-    """Whether *statement*, one that does not only read, ends its transaction by itself."""
-    return _COMMITS.search(_HIDDEN.sub(_without, statement)) is not None
+    """Whether *statement*, one that does not only read, ends its transaction by itself.
+
+    Text between dollar quotes is a program's: what it ends are its own blocks.
+    """
+    return _COMMITS.search(_PROGRAM.sub(" ", _HIDDEN.sub(_without, statement))) is not None
+
+
+@lru_cache(maxsize=1024)
+def changes_rows(statement: str) -> bool:
+    """Whether *statement* is one INSERT, UPDATE, DELETE or MERGE: it may stand in any transaction."""
+    text = _HIDDEN.sub(_without, statement)
+    first = _FIRST.match(text)
+    return first is not None and first.group(1).lower() in _CHANGING and not _UNSURE.search(text)
 
 
 def _without(hidden: re.Match[str]) -> str:

@@ -42,11 +42,37 @@ def exchange(context: Any, error: BaseException) -> Any:
     Raises what opening a connection raises.
     """
     proxied = context.root_connection.connection
-    record = proxied._connection_record  # as the pool itself does at checkout
-    record.invalidate(error)
-    proxied.dbapi_connection = record.get_connection()
+    renew(proxied, error)
     context.cursor = cursor = proxied.dbapi_connection.cursor()
     return cursor
+
+
+def renew(proxied: Any, error: BaseException | None) -> None:
+    """Put a fresh connection into *proxied*, as the pool itself does at checkout.
+
+    Raises what opening a connection raises.
+    """
+    record = proxied._connection_record
+    record.invalidate(error)
+    proxied.dbapi_connection = record.get_connection()
+
+
+def replace(proxied: Any, error: BaseException, dialect: Any) -> None:
+    """The same between two transactions: the fresh connection is set up as the dead one was."""
+    level = _level(proxied.dbapi_connection)
+    renew(proxied, error)
+    if level is not None and level != dialect.default_isolation_level:
+        dialect.set_isolation_level(proxied.dbapi_connection, level)
+
+
+def _level(connection: Any) -> str | None:
+    """The isolation level chosen for *connection*, as SQLAlchemy names it; None where none was."""
+    if getattr(connection, "autocommit", False) is True:
+        return "AUTOCOMMIT"
+    chosen = getattr(connection, "isolation_level", None)
+    if chosen is None:
+        return None
+    return str(getattr(chosen, "name", chosen)).replace("_", " ").upper()
 
 
 def _is_prepared(engine: Any) -> bool:

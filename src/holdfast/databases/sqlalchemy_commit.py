@@ -5,6 +5,7 @@
     COMMIT is answered           committed, or rolled back with the driver's error
     its connection is lost       with a marker, or a number that was noted: wait for the database and
                                  ask it; found: returns as if answered; absent: the driver's error
+    it commits by itself         put into a transaction of ours, where it has a key and changes rows
     it cannot be asked           unknown: the driver's error, and nobody runs it again
 
 `docs/decisions/0007` has the whole table.
@@ -13,6 +14,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ from sqlalchemy.util import await_only
 from holdfast.context import MARKER, Marker, Request
 from holdfast.databases.adopt import REGISTRY
 from holdfast.databases.link import Link
+from holdfast.databases.reading import changes_rows
+from holdfast.databases.sqlalchemy_again import replace
 from holdfast.databases.sqlalchemy_markers import MarkerTable
 from holdfast.events import BUS, CommitInDoubt, CommitResolved
 from holdfast.faults.category import Category, Fault, Outcome
@@ -63,28 +67,34 @@ class Commits:
             if not link.wrote:
                 self._send(link, lambda: original(connection, *args, **kwargs))
                 return
-            marker = self._marked(link, connection) if marked else None
-            number = self._numbered(link, connection) if marked and marker is None else None
-            link.noted = self.table.askable and (marker is not None or number is not None)
+            marker, number = self._noted(link, connection) if marked else (None, None)
             self.sent(link)
-            try:
-                self._send(link, lambda: original(connection, *args, **kwargs))
-            except BaseException as error:
-                end = self._end(link, error)
-                if end is Commit.UNKNOWN:
-                    end = (
-                        self._resolved(link, error, marker, number)
-                        if link.noted
-                        else self._doubted(link, error)
-                    )
-                self._settle(link, end, marker)
-                if end is Commit.COMMITTED:
-                    return
-                hooks.failed(link, error)
-                raise
-            self._settle(link, Commit.COMMITTED, marker)
+            self._commit(link, connection, lambda: original(connection, *args, **kwargs), marker, number)
 
         return commit
+
+    def frames(self, link: Link, statement: str) -> bool:
+        """Whether a write that commits by itself is put into a transaction of ours, to be marked."""
+        if _in_force(link) is None or not self.table.askable or self.table.off:
+            return False
+        return changes_rows(statement)
+
+    def framed(self, link: Link, connection: Any, write: Callable[[], None]) -> None:
+        """Do *write*, which would have committed by itself, with its marker; raises what the driver does."""
+        try:
+            link.began = monotonic()
+            _plain(connection, "BEGIN")
+            write()
+            marker = self._marked(link, connection)
+        except BaseException as error:
+            self._hooks.failed(link, error)
+            with contextlib.suppress(Exception):  # a lost one needs none
+                _plain(connection, "ROLLBACK")
+            self._settle(link, Commit.ROLLED_BACK, None)
+            raise
+        finally:
+            link.began = 0.0
+        self._commit(link, connection, lambda: _plain(connection, "COMMIT"), marker, None)
 
     def sent(self, link: Link) -> None:
         """COMMIT, or a write that commits by itself, is on its way."""
@@ -106,6 +116,31 @@ class Commits:
             return Commit.UNKNOWN
         return Commit.ROLLED_BACK
 
+    def _commit(
+        self,
+        link: Link,
+        connection: Any,
+        commit: Callable[[], None],
+        marker: Marker | None,
+        number: str | None,
+    ) -> None:
+        link.noted = self.table.askable and (marker is not None or number is not None)
+        try:
+            self._send(link, commit)
+        except BaseException as error:
+            end = self._end(link, error)
+            if end is Commit.UNKNOWN:
+                asked = link.noted
+                end = self._resolved(link, error, marker, number) if asked else self._doubted(link, error)
+            self._settle(link, end, marker)
+            if end is Commit.COMMITTED:
+                with contextlib.suppress(Exception):  # then whoever uses it next is told
+                    replace(connection, error, self._hooks.engine.dialect)
+                return
+            self._hooks.failed(link, error)
+            raise
+        self._settle(link, Commit.COMMITTED, marker)
+
     def _send(self, link: Link, commit: Callable[[], None]) -> None:
         link.began = monotonic()
         try:
@@ -124,18 +159,31 @@ class Commits:
         if link.ledger is not None:
             link.ledger.settle(end)
             link.ledger.pending -= 1
-        if marker is not None:
-            marker.ends.append(end)
-            marker.number += end is Commit.COMMITTED
+        in_force = marker or MARKER.get()
+        if in_force is not None:
+            in_force.ends.append(end)
+            in_force.number += end is Commit.COMMITTED
         self._hooks.forget_writes(link)
 
     # ---- before it is sent ----------------------------------------------------------------------
 
+    def _noted(self, link: Link, connection: Any) -> tuple[Marker | None, str | None]:
+        """The marker or the number of this transaction. Whatever is raised here has rolled it back:
+        SQLAlchemy takes a COMMIT that raised for the end of its transaction."""
+        try:
+            marker = self._marked(link, connection)
+            return marker, (self._numbered(link, connection) if marker is None else None)
+        except BaseException:
+            with contextlib.suppress(Exception):  # a lost one needs none
+                self._hooks.engine.dialect.do_rollback(connection)
+            in_force = _in_force(link)
+            if in_force is not None:
+                in_force.ends.append(Commit.ROLLED_BACK)
+            raise
+
     def _marked(self, link: Link, connection: Any) -> Marker | None:
         """Write the marker of this transaction; None when it has none."""
-        marker = MARKER.get()
-        if marker is None:
-            marker = None if link.request is None else link.request.marker
+        marker = _in_force(link)
         table = self.table
         if marker is None or not (table.usable or self._prepared(link)):
             return None
@@ -263,6 +311,32 @@ class Commits:
             )
         )
         return Commit.UNKNOWN
+
+
+def _plain(connection: Any, statement: str) -> None:
+    """Send *statement*, one without parameters and rows."""
+    simply = getattr(connection.driver_connection, "reload_schema_state", None) and getattr(
+        connection.dbapi_connection, "_handle_exception", None
+    )
+    if simply:  # asyncpg would prepare it first: another round trip
+        try:
+            await_only(connection.driver_connection.execute(statement))
+        except Exception as error:  # noqa: BLE001 - translated into what SQLAlchemy expects
+            simply(error)
+        return
+    cursor = connection.cursor()
+    try:
+        cursor.execute(statement)
+    finally:
+        cursor.close()
+
+
+def _in_force(link: Link) -> Marker | None:
+    """The marker of the work that *link* is used for: of a `run_transaction`, else of the request."""
+    marker = MARKER.get()
+    if marker is None and link.request is not None:
+        marker = link.request.marker
+    return marker
 
 
 def _some(marker: Marker | None) -> Marker:

@@ -16,7 +16,7 @@ from holdfast.context import REQUEST, Request
 from holdfast.databases.adopt import REGISTRY
 from holdfast.databases.database import Database
 from holdfast.databases.link import Link
-from holdfast.databases.sqlalchemy_driver import LIBRARIES, PROBING, EngineDriver
+from holdfast.databases.sqlalchemy_driver import LIBRARIES, OURS, PROBING, EngineDriver
 from holdfast.databases.wire import keep_alive
 from holdfast.faults.category import Category, Fault, Outcome
 
@@ -70,7 +70,10 @@ class Connecting:
 
     def _admit(self, request: Request | None) -> None:
         """While the database is away: what can be run again is refused here and now; what cannot
-        waits for it, in its task or thread, as long as a request may wait."""
+        waits for it, in its task or thread, as long as a request may wait. Our own work is done for
+        requests that wait elsewhere."""
+        if OURS.get():
+            raise ConnectionRefusedError(f"database {self.database.name!r} is away ({self.database.cause})")
         again = request is not None and request.kind == "http" and request.may_run_again()
         if again or not self.settles(request):
             raise self.away(request)

@@ -17,6 +17,7 @@ from holdfast.databases import asyncpg, psycopg
 from holdfast.databases.wire import knock_postgresql
 
 PROBING: ContextVar[bool] = ContextVar("holdfast_probing", default=False)
+OURS: ContextVar[bool] = ContextVar("holdfast_ours", default=False)  # a connection for our own statements
 LIBRARIES: dict[str, Any] = {"asyncpg": asyncpg, "psycopg": psycopg}
 _PORTS = {"postgresql": 5432}
 _ENDING: set[asyncio.Future[Any]] = set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -63,8 +64,13 @@ class Hooks:
     def install(self) -> None:
         """Put the hooks in place."""
         dialect = self._dialect
-        for name in ("do_execute", "do_executemany", "do_execute_no_params"):
-            setattr(dialect, name, self._executing(getattr(dialect, name), name))
+        for name in ("do_execute", "do_executemany"):
+            setattr(dialect, name, self._executing(getattr(dialect, name)))
+        bare = dialect.do_execute_no_params
+        seen = self._executing(lambda cursor, statement, _, context: bare(cursor, statement, context))
+        dialect.do_execute_no_params = lambda cursor, statement, context=None: seen(
+            cursor, statement, None, context
+        )
         for name in ("do_commit", "do_commit_twophase"):
             setattr(dialect, name, self.commits.seen(getattr(dialect, name), marked=name == "do_commit"))
         for name in ("do_rollback", "do_rollback_twophase"):
@@ -80,7 +86,7 @@ class Hooks:
         event.listen(self.engine, "handle_error", self._error_handled)
 
     # ---- statements -----------------------------------------------------------------------------
-    def _executing(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def _executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         links = self.database.links
         database = self.database
         get = REQUEST.get
@@ -92,6 +98,11 @@ class Hooks:
                 return
             request = get()
             autocommitted = self._sending(link, request, statement)
+            if autocommitted and self.commits.frames(link, statement):
+                connection = context.root_connection.connection
+                write = partial(original, cursor, statement, parameters, context)
+                self.commits.framed(link, connection, write)
+                return
             link.began = monotonic()
             try:
                 original(cursor, statement, parameters, context)
@@ -110,13 +121,6 @@ class Hooks:
             if autocommitted:
                 self.commits.ended(link, None)
 
-        def seen_without(cursor: Any, statement: str, context: Any = None) -> None:
-            seen(cursor, statement, None, context)
-
-        if name == "do_execute_no_params":
-            bare = original
-            original = lambda cursor, statement, _, context: bare(cursor, statement, context)  # noqa: E731
-            return seen_without
         return seen
 
     def _lost(self, link: Link, error: BaseException) -> bool:

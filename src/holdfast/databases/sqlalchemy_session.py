@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.util import greenlet_spawn
 
+from holdfast.databases.sqlalchemy_driver import OURS
+
 if TYPE_CHECKING:
     from holdfast.databases.sqlalchemy_hooks import Hooks
 
@@ -95,7 +97,11 @@ class OwnSession:
 
     def _open(self) -> Any:
         self._opened = True
-        self._connection = self._hooks.driver.create()
+        token = OURS.set(True)
+        try:
+            self._connection = self._hooks.driver.create()
+        finally:
+            OURS.reset(token)
         link = self._hooks.link(self._connection)
         assert link is not None
         link.idle_limit = 0.0  # no surplus of the pool's

@@ -10,7 +10,19 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from holdfast.faults import asyncpg, mongo, mysql, psycopg, redis, sqlalchemy, sqlite, sqlstate, system, web
+from holdfast.faults import (
+    asyncpg,
+    mongo,
+    mysql,
+    own,
+    psycopg,
+    redis,
+    sqlalchemy,
+    sqlite,
+    sqlstate,
+    system,
+    web,
+)
 from holdfast.faults.category import Fault, Outcome, Severity
 from holdfast.faults.table import Entry, Table, Wrapper
 from holdfast.faults.verdicts import CANCELLED, UNKNOWN
@@ -25,6 +37,7 @@ _TABLE: Table = {
     **mongo.TABLE,
     **redis.TABLE,
     **sqlalchemy.TABLE,
+    **own.TABLE,
 }
 _DEEPEST = 16  # wrappers and causes followed; a chain that is longer is a loop
 _MOST = 64  # members of an exception group that are looked at

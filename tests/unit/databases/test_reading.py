@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.databases.reading import commits, reads_only
+from holdfast.databases.reading import changes_rows, commits, reads_only
 
 
 @pytest.mark.parametrize(
@@ -148,3 +148,34 @@ def test_a_commit_in_a_statement_is_a_commit(statement: str) -> None:
 )
 def test_other_statements_leave_the_transaction_open(statement: str) -> None:
     assert not commits(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "ends"),
+    [
+        ("DO $$ BEGIN UPDATE items SET name = 'x'; END $$", False),
+        ("DO $body$ BEGIN PERFORM f(); COMMIT; END $body$", False),
+        ("UPDATE items SET name = 'x'; COMMIT", True),
+        ("COMMIT", True),
+        ("DO $$ BEGIN NULL; END $$; COMMIT", True),
+    ],
+)
+def test_a_program_ends_its_own_blocks_only(statement: str, ends: bool) -> None:
+    assert commits(statement) is ends
+
+
+@pytest.mark.parametrize(
+    ("statement", "changes"),
+    [
+        ("INSERT INTO orders VALUES (1)", True),
+        ("  /* who */ update orders set a = 1", True),
+        ("DELETE FROM orders", True),
+        ("VACUUM orders", False),
+        ("CREATE INDEX CONCURRENTLY i ON orders (a)", False),
+        ("CALL place_order()", False),
+        ("INSERT INTO a VALUES (1); VACUUM", False),
+        ("SELECT nextval('s')", False),
+    ],
+)
+def test_what_may_stand_in_any_transaction(statement: str, changes: bool) -> None:
+    assert changes_rows(statement) is changes
