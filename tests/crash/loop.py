@@ -128,7 +128,7 @@ async def play_round(one: Stage, seed: int, number: int, load: tuple[float, floa
     """One round: load and faults, then heal, wait until all is well, judge."""
     dice = dice_of(seed, number, one.plot.name)
     seconds = dice.uniform(*load)
-    faults = draw(dice, seconds, disk=one.plot.journal)
+    faults = draw(dice, seconds, journal=one.plot.journal)
     prefix = f"order-{number}-"
     async with _clients(one.url) as session:
         orders = Orders(session, dice, prefix)

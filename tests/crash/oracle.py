@@ -64,9 +64,15 @@ def _judge(order: Order, count: int) -> Iterator[Violation]:
         "done"
     ):
         yield Violation(f"accepted with 202, and its operation is {order.operation}", order)
+    for answer in order.answers:
+        if answer.status not in _EXPECTED and not answer.passing:
+            yield Violation(f"answered {answer.kind}, though nothing is wrong with it", order)
     for first, replay in _replays(order):
         if first.body != replay.body:
             yield Violation("replayed with another body than the first answer's", order)
+
+
+_EXPECTED = (200, 201, 202)
 
 
 def _binding(answer: Answer) -> bool:

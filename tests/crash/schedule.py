@@ -25,6 +25,7 @@ class Kind(Enum):
     STALL = "stall"  # bytes are held, and arrive when it ends
     SLOW = "slow"  # each byte is a little late: what happens between two of them is hit more often
     FILL_DISK = "fill the disk"
+    KILL_DRAIN = "kill -9 postgresql, and holdfast twice as its journal drains"
 
 
 _WEIGHTS = {
@@ -36,6 +37,7 @@ _WEIGHTS = {
     Kind.STALL: 2,
     Kind.SLOW: 2,
     Kind.FILL_DISK: 2,
+    Kind.KILL_DRAIN: 4,
 }
 
 
@@ -66,9 +68,9 @@ def dice_of(seed: int, number: int, name: str) -> Random:
     return Random(f"{seed}:{number}:{name}")
 
 
-def draw(dice: Random, seconds: float, *, disk: bool) -> list[Planned]:
-    """One to four faults within *seconds*, in order; the disk is only filled when there is one."""
-    kinds = [kind for kind in Kind if disk or kind is not Kind.FILL_DISK]
+def draw(dice: Random, seconds: float, *, journal: bool) -> list[Planned]:
+    """One to four faults within *seconds*, in order; some are for a journal alone."""
+    kinds = [kind for kind in Kind if journal or kind not in (Kind.FILL_DISK, Kind.KILL_DRAIN)]
     drawn = dice.choices(kinds, [_WEIGHTS[kind] for kind in kinds], k=dice.randint(1, MOST_FAULTS))
     return sorted((_plan(dice, kind, seconds) for kind in drawn), key=lambda one: one.at)
 
@@ -87,5 +89,5 @@ def _plan(dice: Random, kind: Kind, seconds: float) -> Planned:
         lasts=dice.uniform(0.0, longest),
         moment=dice.choice(list(Moment)),
         times=dice.randint(1, 5),
-        delay=dice.uniform(0.0, 0.003),
+        delay=dice.uniform(0.0, 0.6 if kind is Kind.KILL_DRAIN else 0.003),
     )

@@ -159,6 +159,8 @@ class Stage:
                 await self._path(lambda: self.proxy.add(_SLOW), "slowness", planned.lasts)
             case Kind.FILL_DISK:
                 await self._fill_disk(planned.lasts)
+            case Kind.KILL_DRAIN:
+                await self._kill_drain(planned.lasts, planned.delay)
 
     async def kill_shop(self) -> None:
         """SIGKILL, and start again at once on the same port."""
@@ -177,6 +179,16 @@ class Stage:
             await asyncio.sleep(absent)
             await asyncio.to_thread(self.server.start)
             self.note("postgresql accepts connections")
+
+    async def _kill_drain(self, absent: float, delay: float) -> None:
+        """Let the journal fill, and kill its worker *delay* seconds after it may begin; then once more."""
+        await self.kill_database(absent)
+        await asyncio.sleep(delay)
+        await self.kill_shop()
+        while not self.lives[-1].ready:
+            await asyncio.sleep(_WATCH_EACH)
+        await asyncio.sleep(delay)
+        await self.kill_shop()
 
     async def _path(self, begin: Callable[[], None], name: str, lasts: float) -> None:
         begin()

@@ -54,7 +54,8 @@ def test_each_promise_allows_exactly_its_counts(due: Due, counts: set[int]) -> N
     [
         (order(MADE), 0, "must be there once"),
         (order(MADE), 2, "must be there once"),
-        (order(REFUSED), 1, "must be there never"),
+        (order(REFUSED), 0, "though nothing is wrong with it"),
+        (order(BROKEN), 1, "though nothing is wrong with it"),
         (order(SILENT), 2, "must be there at most once"),
         (order(ACCEPTED, operation="pending"), 1, "its operation is pending"),
         (order(ACCEPTED, operation="dead"), 1, "its operation is dead"),
@@ -68,6 +69,13 @@ def test_a_broken_promise_is_found(wrong: Order, count: int, claim: str) -> None
     assert claim in violation.claim
 
 
+def test_a_refused_order_that_is_there_breaks_two_promises() -> None:
+    claims = [one.claim for one in judge([order(REFUSED)], {"one": 1})]
+
+    assert any("must be there never" in claim for claim in claims)
+    assert len(claims) == 2
+
+
 @pytest.mark.parametrize(
     ("right", "count"),
     [
@@ -77,7 +85,6 @@ def test_a_broken_promise_is_found(wrong: Order, count: int, claim: str) -> None
         (order(ACCEPTED, Answer(0.2, 0.3, 201, replayed=True, body=b"{}"), operation="done 201"), 1),
         (order(SILENT, UNKNOWN), 1),
         (order(SILENT, UNKNOWN), 0),
-        (order(REFUSED), 0),
     ],
 )
 def test_a_kept_promise_is_not_held_against_it(right: Order, count: int) -> None:
