@@ -36,7 +36,8 @@ MOST = 3  # attempts
 LEASE_S = 15.0
 UNFINISHED = (State.PENDING, State.RUNNING)
 WHICH = st.integers(0, 1)
-ORDERS = st.sampled_from("xyz")
+ORDERS = st.sampled_from("xxxyz")
+ENDS = st.sampled_from([200, 404, 404, 429, 500, "raised", "away"])
 
 
 @dataclass
@@ -55,8 +56,8 @@ class Known:
 class JournalSchedule(RuleBasedStateMachine):
     """Two processes, two workers in each, and time."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(orders=st.lists(ORDERS, min_size=3, max_size=8))
+    def begin(self, orders: list[str]) -> None:
         self.folder = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
         self.killed: set[str] = set()
         self.dead = patch(
@@ -69,6 +70,7 @@ class JournalSchedule(RuleBasedStateMachine):
         self.workers = [self.worker(n) for n in range(3)]
         self.now = 1000.0
         self.names = 0
+        self.accept(0, orders)
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -106,7 +108,7 @@ class JournalSchedule(RuleBasedStateMachine):
 
         assert self.journals[which].accept(self.known[number].new).result() == number
 
-    @rule(which=WHICH, worker=st.integers(0, 2), most=st.integers(0, 4))
+    @rule(which=WHICH, worker=st.integers(0, 2), most=st.integers(0, 3))
     def lease(self, which: int, worker: int, most: int) -> None:
         holder = self.workers[worker]
         expected = self.free()[:most]
@@ -138,9 +140,7 @@ class JournalSchedule(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.held)
-    @rule(
-        which=WHICH, pick=st.integers(0, 1000), ends=st.sampled_from([200, 404, 429, 500, "raised", "away"])
-    )
+    @rule(which=WHICH, pick=st.integers(0, 1000), ends=ENDS)
     def finish(self, which: int, pick: int, ends: int | str) -> None:
         """Somebody who was given an entry once comes back with what became of it: late, or in time."""
         holder, entry = self.held[-1 - pick % len(self.held)]
@@ -156,6 +156,20 @@ class JournalSchedule(RuleBasedStateMachine):
                 known.not_before = self.now + outcome.delay_s
             else:
                 known.finished_at = self.now
+
+    @rule(which=WHICH, worker=st.integers(0, 2), ends=ENDS, late=st.sampled_from([0.0, 0.0, 5.0, LEASE_S]))
+    def one_runs(self, which: int, worker: int, ends: int | str, late: float) -> None:
+        """Leased and finished, in time or too late: by chance alone that is rare."""
+        self.lease(which, worker, 1)
+        self.now += late
+        if self.held:
+            self.finish(1 - which, 0, ends)
+
+    @rule(which=WHICH, worker=st.integers(0, 2))
+    def what_failed_is_retried_while_others_run(self, which: int, worker: int) -> None:
+        self.lease(which, worker, 3)
+        for number in [n for n, one in self.known.items() if one.state in (State.FAILED, State.DEAD)]:
+            self.retry(which, sorted(self.known).index(number))
 
     def outcome(self, entry: Entry, ends: int | str) -> Outcome:
         if isinstance(ends, int):
