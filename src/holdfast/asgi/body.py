@@ -78,6 +78,10 @@ class Body:
                 await asyncio.wait([ahead])
                 self._arrived(ahead)
 
+    def keep(self, bound: int) -> None:
+        """Keep *bound* bytes, if that is more than was said before. It has not been read yet."""
+        self._bound = max(self._bound, bound)
+
     async def whole(self, most: int) -> bytes:
         """The body from its beginning to its end, read without the application.
 

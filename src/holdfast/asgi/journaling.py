@@ -90,7 +90,7 @@ class Journaling:
     ) -> None:
         self.journal = journal
         self._routes = routes
-        self._rules = rules
+        self.rules = rules
         self._cors = cors
         self._bus = bus
         self._wake = wake
@@ -109,7 +109,7 @@ class Journaling:
         None when its client left before the body had arrived. *key* is its Idempotency-Key, if any.
         """
         try:
-            content = await body.whole(self._rules.body_bytes)
+            content = await body.whole(self.rules.body_bytes)
         except BodyTooLongError as error:
             return self._refused(request, error, "journal_body_too_large")
         except ClientGoneError:
@@ -186,14 +186,14 @@ class Journaling:
         waiting = asyncio.wrap_future(accepting)
         waiting.add_done_callback(_seen)
         try:
-            await asyncio.wait([waiting], timeout=self._rules.within_s)
+            await asyncio.wait([waiting], timeout=self.rules.within_s)
         except asyncio.CancelledError:
             accepting.add_done_callback(self._take_back)
             raise
         if not waiting.done():
             accepting.add_done_callback(self._take_back)
             raise JournalError(
-                f"{self.journal.place} did not store a request within {self._rules.within_s:.1f} s"
+                f"{self.journal.place} did not store a request within {self.rules.within_s:.1f} s"
             )
         return waiting.result()
 

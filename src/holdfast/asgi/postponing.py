@@ -2,7 +2,7 @@
 
 may run again, or marked and in doubt    route opted in        answer
 yes                                      yes, room left        202 and where to ask
-yes                                      yes, no room          503 that says so
+yes, or only its body is too long        yes, no room for it   503 that says so
 no, or no route, or run from the journal                       503 as ever
 """
 
@@ -41,14 +41,16 @@ class Postponing:
         if not journaling.takes(request.method, request.path):
             return False
         request.patience_s = self._after_s
+        exchange.body.keep(journaling.rules.body_bytes)
         return True
 
     async def give_up(self, exchange: Exchange, code: str, database: Database | None) -> None:
         """It has waited long enough, or cannot be run again here and now."""
         request = exchange.request
-        safe_later = request.may_run_again() or (
-            request.marker is not None and code == "commit_outcome_unknown"
-        )
+        if code == "commit_outcome_unknown":
+            safe_later = request.marker is not None
+        else:
+            safe_later = request.may_run_again() or not request.body_whole
         if code not in _POSTPONED or request.started or not safe_later or not self.concerns(exchange):
             await self._replay.refuse(exchange, code, database)
             return
@@ -61,8 +63,9 @@ class Postponing:
             self._replay.tell.abandoned(request)
         elif isinstance(accepted, Accepted):
             await self._journaling.answer(exchange, accepted, self._place)
-        else:
-            await self._replay.refuse(exchange, accepted.code, database)
+        else:  # a doubt stays what is told: that it could not be kept does not say that nothing happened
+            doubt = code == "commit_outcome_unknown"
+            await self._replay.refuse(exchange, code if doubt else accepted.code, database)
 
 
 def told_to_journal(exchange: Exchange, code: str) -> None:

@@ -37,9 +37,17 @@ class Lobby:
         back(self.database)
         await turns()
 
-    def request(self, name: str, arrived_at: float | None = None, deadline: float = 30.0) -> Request:
+    def request(
+        self,
+        name: str,
+        arrived_at: float | None = None,
+        deadline: float = 30.0,
+        patience: float | None = None,
+    ) -> Request:
         at = self.clock.now if arrived_at is None else arrived_at
-        return Request(name, "GET", "/items", at, at + deadline)
+        request = Request(name, "GET", "/items", at, at + deadline)
+        request.patience_s = patience
+        return request
 
     def comes(self, name: str, *, entered: bool = False, **about: Any) -> asyncio.Task[Verdict]:
         request = self.request(name, **about)

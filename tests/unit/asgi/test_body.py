@@ -270,3 +270,15 @@ async def test_a_body_whose_beginning_is_gone_is_not_whole() -> None:
 
     with pytest.raises(BodyTooLongError):
         await body.whole(1000)
+
+
+async def test_more_can_be_kept_than_was_said_at_first() -> None:
+    """JRN-1: what is written down is the whole body, though it is over the replay buffer."""
+    request, body = made(Client(b"a" * 60, b"b" * 60, b"c"), bound=100)
+    body.keep(1000)
+    body.keep(10)
+    for _ in range(3):
+        await body.receive()
+
+    assert request.body_whole
+    assert len(await body.whole(1000)) == 121

@@ -26,6 +26,25 @@ def test_time_is_up_after_the_longest_wait(lobby) -> None:
     lobby(story)
 
 
+def test_of_those_that_are_written_down_who_came_first_goes_first(lobby) -> None:
+    """JRN-2: whom the outage met inside begins to wait after others, and came before them."""
+
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        gone: list[str] = []
+        waiting = []
+        for name, at, patience in [("later", 999.0, 1.0), ("inside", 998.0, 2.0), ("held", 997.0, None)]:
+            waiting.append(lobby.comes(name, arrived_at=at, patience=patience))
+            waiting[-1].add_done_callback(lambda _, name=name: gone.append(name))
+        await asyncio.wait(waiting[:2])
+
+        assert gone == ["inside", "later"]
+        assert lobby.clock.now == 1001.0
+        assert await waiting[2] is Verdict.TIMED_OUT
+
+    lobby(story)
+
+
 def test_nobody_waits_past_the_deadline(lobby) -> None:
     """Property 18."""
 
