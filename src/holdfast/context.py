@@ -40,23 +40,41 @@ STRAYS = _Strays()
 class Marker:
     """Marks the transactions of one unit of work, so that it can be asked later what became of them.
 
-    A row `(key, number)` of the marker table is written in each transaction that writes. Its owner
-    is whoever set it: the request's key, or `run_transaction`.
+    A row `(key, number)` of the marker table is written in each transaction that writes; those of
+    one attempt, side by side or one after the other, have numbers of their own. Its owner is
+    whoever set it: the request's key, or `run_transaction`.
     """
 
-    __slots__ = ("database", "ends", "existed", "fingerprint", "key", "number")
+    __slots__ = ("_held", "database", "ends", "existed", "fingerprint", "key")
 
     def __init__(self, key: str, fingerprint: str = "") -> None:
         self.key = key  # hexadecimal
         self.fingerprint = fingerprint
-        self.number = 0  # transactions committed so far by this attempt
-        self.ends: list[Commit] = []  # how each ended
+        self.ends: list[Commit] = []  # how each transaction of this attempt ended
+        self._held: dict[int, object] = {}  # numbers of this attempt's transactions
         self.existed = False  # the marker was there: an earlier attempt has had its effect
-        self.database: str | None = None  # name of the one that holds the first marker
+        self.database: str | None = None  # name of the one that was found to hold it
+
+    def take(self) -> int:
+        """The lowest number that no transaction of this attempt holds. From any thread."""
+        mine, number = object(), 0
+        while self._held.setdefault(number, mine) is not mine:
+            number += 1
+        return number
+
+    def ended(self, number: int, end: Commit) -> None:
+        """The transaction of that number has ended; what was rolled back leaves its number to others."""
+        self.ends.append(end)
+        if end is Commit.ROLLED_BACK:
+            self.release(number)
+
+    def release(self, number: int) -> None:
+        """Nothing was committed under *number*."""
+        self._held.pop(number, None)
 
     def again(self) -> None:
         """Another attempt begins."""
-        self.number = 0
+        self._held.clear()
         self.ends.clear()
         self.existed = False
 

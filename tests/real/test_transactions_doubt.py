@@ -187,7 +187,7 @@ async def test_a_requests_own_marker_is_used(shop: Shop, way: Proxy, before: boo
 
     assert MARKER.get() is None
     ends = [Commit.ROLLED_BACK, Commit.COMMITTED] if before else [Commit.COMMITTED]
-    assert (marker.ends, marker.number, marker.database) == (ends, 1, "shop")
+    assert (marker.ends, marker.take(), marker.database) == (ends, 1, "shop")
     found = f"SELECT fingerprint FROM holdfast_idempotency WHERE key = '{key}'"
     assert await shop.once(lambda made: list(made.execute(text(found)).scalars())) == ["print"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secrets import token_hex
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from holdfast.asgi.body import ClientGoneError
@@ -13,6 +14,9 @@ from holdfast.databases.markers import Kept
 
 if TYPE_CHECKING:
     from holdfast.asgi.replay import Replay
+
+
+_LONG_S = 0.2  # to look: long enough for a client to have left
 
 
 class Keyed:
@@ -48,9 +52,15 @@ class Keyed:
     async def is_first(self, exchange: Exchange) -> bool:
         """Whether nothing is kept under the key; else it is answered with that."""
         request = exchange.request
-        if request.marker is not None or self._replay.needs.none(request.method, request.path):
-            return True  # a key of our own, or a route without a database: nothing can be kept
-        found = await self._looked(exchange)
+        if request.marker is not None:
+            return True  # a key of our own: nothing can be kept under it
+        assert exchange.claim is not None
+        needs = self._replay.needs
+        if needs.none(request.method, request.path):  # nothing can be kept, and if it should, it is marked
+            self._replay.keys.mark(exchange.claim, request)
+            exchange.record(self._replay.keys.rules.answer_bytes)
+            return True
+        found = await self._looked(exchange, needs.of(request.method, request.path))
         if found is None:
             exchange.record(self._replay.keys.rules.answer_bytes)
         elif isinstance(found, Kept):
@@ -60,27 +70,36 @@ class Keyed:
             await self._replay.refuse(exchange, found)
         return found is None
 
-    async def _looked(self, exchange: Exchange) -> Kept | str | None:
+    async def _looked(self, exchange: Exchange, names: frozenset[str]) -> Kept | str | None:
         """What is kept under the key, or the code of a refusal; waits for a database that is away."""
         request, claim = exchange.request, exchange.claim
         assert claim is not None
-        names = self._replay.needs.of(request.method, request.path)
         while True:
+            began = monotonic()
             try:
-                return await self._replay.keys.look(claim, request, names)
+                found = await self._replay.keys.look(claim, request, names)
             except DatabaseLostError as lost:
                 self._replay.give_up_turns(exchange, answered=False)
                 if not await self._replay.waited(exchange, lost.database):
                     return "database_unavailable"
+                continue
+            if monotonic() - began > _LONG_S and await exchange.body.has_left():
+                exchange.ended = True  # nobody runs orders whose clients left
+                self._replay.tell.abandoned(request)
+                return "database_unavailable"
+            return found
 
     async def applied_before(self, exchange: Exchange) -> None:
         """An earlier attempt had its effect, and this one was rolled back: the answer is the first one."""
-        self._replay.records.forget(exchange.request)
+        request = exchange.request
+        assert request.marker is not None
+        self._replay.records.forget(request)
         exchange.discard()
-        found = await self._looked(exchange)
+        exchange.recorder = None  # what leaves now is not the first answer
+        found = await self._looked(exchange, frozenset({request.marker.database or ""} - {""}))
         if isinstance(found, Kept):
             await self._replay.answers.again(exchange, found)
-            self._replay.tell.given_again(exchange.request, found.status)
+            self._replay.tell.given_again(request, found.status)
         elif not exchange.ended:
             await self._replay.refuse(exchange, found or "idempotency_in_progress")
 

@@ -31,6 +31,7 @@ from holdfast.work.events import AnswersNotKept
 _LOOK_AGAIN_S = 0.1
 _MOST_UNWRITTEN = 10_000
 _AT_ONCE = 200  # answers in one statement
+_TRIES = 3  # at a statement that a busy database had no time for
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class DatabaseLostError(Exception):
         self.database = database
 
 
+class _NotToldError(Exception):
+    """The database did not say what is kept, though it is there."""
+
+
 class Keys:
     """The keys of one server loop."""
 
@@ -72,6 +77,7 @@ class Keys:
         self._unwritten: dict[str, tuple[Database, Written]] = {}
         self._asking: dict[Database, _Asking] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._forgotten = 0  # answers for which there was no room while the database was away
 
     async def claim(self, request: Request, query: bytes, body: Body) -> Claim | str | None:
         """A hold on the key of *request*; the code of its refusal; None when it has no key to hold."""
@@ -95,18 +101,20 @@ class Keys:
         return "idempotency_in_progress" if held.fingerprint == fingerprint else "idempotency_mismatch"
 
     async def look(self, claim: Claim, request: Request, names: frozenset[str]) -> Kept | str | None:
-        """The first answer, if there is one; the code of a refusal; None: it is to be run.
+        """The first answer, if there is one; the code of a refusal; None: it is to be run, and is marked.
 
         Raises DatabaseLostError.
         """
         give_up_at = monotonic() + self.rules.wait_s
         while True:
-            row = await self._row(claim, names)
+            try:
+                row = await self._row(claim, names)
+            except _NotToldError:  # nothing is guessed: it may have been done before
+                return "database_unavailable"
             kept = None if row is None else (row.fingerprint, row.age_s, row.answer is not None)
             match rule(kept, claim.fingerprint):
                 case Ruling.RUN:
-                    if claim.database is not None:
-                        request.marker = Marker(claim.name, claim.fingerprint)
+                    self.mark(claim, request)
                     return None
                 case Ruling.REPLAY:
                     assert row is not None
@@ -119,16 +127,23 @@ class Keys:
                     return "idempotency_in_progress"
             await asyncio.sleep(_LOOK_AGAIN_S)
 
+    def mark(self, claim: Claim, request: Request) -> None:
+        """Have the transactions of *request* marked: whoever comes second cannot commit."""
+        request.marker = Marker(claim.name, claim.fingerprint)
+
     def release(self, claim: Claim, request: Request, answer: Kept | None) -> None:
         """The request is over; *answer* is what left for good."""
         if self._running.get(claim.name) is claim:
             del self._running[claim.name]
-        if answer is None or not is_final(answer.status) or claim.database is None:
+        # What still runs for it, beside, must not be taken for a second attempt: the row is there now.
+        marker, request.marker = request.marker, None
+        marked = None if marker is None or marker.database is None else self._registry.get(marker.database)
+        database = marked or claim.database
+        if answer is None or not is_final(answer.status) or database is None:
             return
-        marked = None if request.marker is None else request.marker.database
-        database = (self._registry.get(marked) if marked else None) or claim.database
         while len(self._unwritten) >= _MOST_UNWRITTEN:
             del self._unwritten[next(iter(self._unwritten))]
+            self._forgotten += 1
         self._unwritten[claim.name] = (database, Written(claim.name, claim.fingerprint, answer))
         if self._writing is None or self._writing.done():
             self._writing = _apart(self._write())
@@ -153,6 +168,8 @@ class Keys:
             store = database.markers
             if store is None or store.off or (names and database.name not in names):
                 continue
+            if not database.settled:
+                raise DatabaseLostError(database)
             try:
                 if not (store.usable or await self._prepared(store)):
                     continue
@@ -161,6 +178,8 @@ class Keys:
                 if classify(error, database=True).lost:
                     database.broken(said(error))
                     raise DatabaseLostError(database) from error
+                if not store.spoilt_by(error):
+                    raise _NotToldError from error
                 store.turn_off(said(error))
                 continue
             claim.database = claim.database or database
@@ -190,18 +209,35 @@ class Keys:
             batch = [one for where, one in self._unwritten.values() if where is database][:_AT_ONCE]
             store = database.markers
             if store is not None and not store.off:
-                if not database.settled:
-                    await database.until_settled(None)
-                try:
-                    await store.keep(batch)
-                except Exception as error:  # noqa: BLE001 - judged: lost is tried again, else told
-                    if classify(error, database=True).lost and not database.dismissed:
-                        database.broken(said(error))
-                        continue
-                    cause = said(error)
-                    self._bus.publish(AnswersNotKept(database=database.name, answers=len(batch), cause=cause))
+                await self._keep(database, store, batch)
             for one in batch:
                 self._unwritten.pop(one.key, None)
+            if self._forgotten:
+                cause = f"more than {_MOST_UNWRITTEN} were waiting for the database"
+                forgotten, self._forgotten = self._forgotten, 0
+                self._bus.publish(AnswersNotKept(database=database.name, answers=forgotten, cause=cause))
+
+    async def _keep(self, database: Database, store: MarkerStore, batch: list[Written]) -> None:
+        """Write *batch* down, or tell why it was not."""
+        tries = 0
+        while True:
+            if not database.settled:
+                await database.until_settled(None)
+            try:
+                await store.keep(batch)
+            except Exception as error:  # noqa: BLE001 - judged: what passes is tried again, else told
+                cause = said(error)
+                if classify(error, database=True).lost:
+                    database.broken(cause)
+                    again = not database.dismissed
+                else:
+                    tries += 1
+                    again = tries < _TRIES and not store.spoilt_by(error)
+                if again:
+                    await asyncio.sleep(_LOOK_AGAIN_S)
+                    continue
+                self._bus.publish(AnswersNotKept(database=database.name, answers=len(batch), cause=cause))
+            return
 
 
 class _Asking:

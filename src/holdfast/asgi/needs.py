@@ -18,18 +18,20 @@ def shape(path: str) -> str:
 class Needs:
     """What each route asked for so far. A route that once did without a database does not need it."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_mixed")
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], frozenset[str]] = {}
+        self._mixed: set[tuple[str, str]] = set()  # need none, but have asked for some
 
     def of(self, method: str, path: str) -> frozenset[str]:
         """Names of the databases that every request of this route has asked for so far."""
         return self._known.get((method, shape(path)), frozenset())
 
     def none(self, method: str, path: str) -> bool:
-        """Whether the route is known to do without any."""
-        return self._known.get((method, shape(path))) == frozenset()
+        """Whether every request of the route so far did without any."""
+        route = (method, shape(path))
+        return self._known.get(route) == frozenset() and route not in self._mixed
 
     def learn(self, method: str, path: str, asked_for: set[str]) -> None:
         """A request of the route has ended well, having asked for these."""
@@ -38,5 +40,9 @@ class Needs:
         if known is None:
             if len(self._known) < _BOUND:
                 self._known[route] = frozenset(asked_for)
-        elif known and not known <= asked_for:
+        elif not known:
+            if asked_for:
+                self._mixed.add(route)
+        elif not known <= asked_for:
             self._known[route] = known & asked_for
+            self._mixed.add(route)

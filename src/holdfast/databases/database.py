@@ -92,6 +92,10 @@ class MarkerStore(Protocol):
         """Keep nothing from now on."""
         ...
 
+    def spoilt_by(self, error: Exception) -> bool:
+        """Whether *error* says that nothing can be kept, rather than not at this moment."""
+        ...
+
 
 class Database:
     """One database: several engines to the same place share it."""

@@ -18,6 +18,9 @@ import orjson
 
 TABLE = "holdfast_idempotency"
 KEEP_S = 86400
+PRUNE_AT_ONCE = 10_000
+_BUSY = frozenset({"57014", "53100", "53200", "53400", "54000", "55000"})  # says nothing of the table
+_BUSY_SQLITE = re.compile(r"locked|busy|disk is full|disk I/O|interrupted", re.IGNORECASE)
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -61,6 +64,7 @@ class Statements:
             "{old}": "old" if postgresql else TABLE,
             "{table}": TABLE if schema is None else f"{_quoted(schema)}.{TABLE}",
             "{keep_s}": str(KEEP_S),
+            "{at_once}": str(PRUNE_AT_ONCE),
         }
         texts = _POSTGRESQL if postgresql else _SQLITE
         every = {name: put(_filled(text, words)) for name, text in texts.items()}
@@ -79,25 +83,26 @@ _COLUMNS = """key text NOT NULL, number integer NOT NULL, fingerprint text NOT N
  PRIMARY KEY (key, number)"""
 _MARK = "INSERT INTO {table} (key, number, fingerprint) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 _FRESH = """ON CONFLICT (key, number) DO UPDATE SET status = excluded.status, headers = excluded.headers,
- body = excluded.body, body_size = excluded.body_size WHERE {old}.status IS NULL"""
+ body = excluded.body, body_size = excluded.body_size
+ WHERE {old}.status IS NULL AND {old}.fingerprint = excluded.fingerprint"""
 
 _POSTGRESQL = {
     "where": "SELECT current_schema()",
     "setup": "SET synchronous_commit = off",  # an answer lost in a crash was only a copy
     "exists": "SELECT status FROM {table} LIMIT 0",
     "create": "CREATE TABLE IF NOT EXISTS {table} ("
-    + _COLUMNS.replace("{moment}", "timestamptz NOT NULL DEFAULT now()")
+    + _COLUMNS.replace("{moment}", "timestamptz NOT NULL DEFAULT clock_timestamp()")
     + ")",
     "index": f"CREATE INDEX IF NOT EXISTS {TABLE}_created_at ON {{table}} USING brin (created_at)",
     "mark": _MARK,
     "look": """SELECT key, fingerprint, CAST(extract(epoch FROM now() - created_at) AS float8),
  status, headers, body, body_size FROM {table}
- WHERE number = 0 AND key = ANY(ARRAY(SELECT json_array_elements_text(CAST(? AS json))))""",
+ WHERE key = ANY(ARRAY(SELECT json_array_elements_text(CAST(? AS json)))) ORDER BY number DESC""",
     "keep": """INSERT INTO {table} AS old (key, number, fingerprint, status, headers, body, body_size)
  SELECT key, 0, fingerprint, status, headers, body, body_size FROM json_to_recordset(CAST(? AS json))
  AS new(key text, fingerprint text, status int, headers text, body text, body_size int) {fresh}""",
     "prune": """DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table}
- WHERE created_at < now() - interval '{keep_s} seconds' LIMIT 10000))""",
+ WHERE created_at < now() - interval '{keep_s} seconds' LIMIT {at_once}))""",
 }
 _SQLITE = {
     "exists": "SELECT status FROM {table} LIMIT 0",
@@ -107,7 +112,7 @@ _SQLITE = {
     "mark": _MARK,
     "look": """SELECT key, fingerprint, (julianday('now') - 2440587.5) * 86400 - created_at,
  status, headers, body, body_size FROM {table}
- WHERE number = 0 AND key IN (SELECT value FROM json_each(?))""",
+ WHERE key IN (SELECT value FROM json_each(?)) ORDER BY number DESC""",
     "keep": """INSERT INTO {table} (key, number, fingerprint, status, headers, body, body_size)
  SELECT json_extract(value, '$.key'), 0, json_extract(value, '$.fingerprint'),
  json_extract(value, '$.status'), json_extract(value, '$.headers'), json_extract(value, '$.body'),
@@ -116,13 +121,18 @@ _SQLITE = {
 }
 
 
+def spoils(code: str | None, text: str) -> bool:
+    """Whether a failure (its SQLSTATE, its text) speaks against the table, and not of the moment."""
+    return code not in _BUSY if code else not _BUSY_SQLITE.search(text)
+
+
 def asked(keys: Iterable[str]) -> tuple[str]:
     """The parameter of `look`."""
     return (orjson.dumps(list(keys)).decode(),)
 
 
 def found(rows: Iterable[Any]) -> dict[str, Row]:
-    """What `look` found, by key."""
+    """What `look` found, by key: the row of the lowest number, which comes last and bears the answer."""
     return {row[0]: Row(row[1], float(row[2]), _answer(*row[3:7])) for row in rows}
 
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy.util import await_only
 
@@ -47,6 +48,14 @@ class AlreadyAppliedError(Exception):
     """The work of this key is in the database already: this attempt was rolled back."""
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """One transaction's marker: its row is `(marker.key, number)`."""
+
+    marker: Marker
+    number: int
+
+
 class Commits:
     """What stands in for `do_commit` of one engine's dialect."""
 
@@ -67,9 +76,9 @@ class Commits:
             if not link.wrote:
                 self._send(link, lambda: original(connection, *args, **kwargs))
                 return
-            marker, number = self._noted(link, connection) if marked else (None, None)
+            noted, number = self._noted(link, connection) if marked else (None, None)
             self.sent(link)
-            self._commit(link, connection, lambda: original(connection, *args, **kwargs), marker, number)
+            self._commit(link, connection, lambda: original(connection, *args, **kwargs), noted, number)
 
         return commit
 
@@ -85,7 +94,7 @@ class Commits:
             link.began = monotonic()
             _plain(connection, "BEGIN")
             write()
-            marker = self._marked(link, connection)
+            marked = self._marked(link, connection)
         except BaseException as error:
             self._hooks.failed(link, error)
             with contextlib.suppress(Exception):  # a lost one needs none
@@ -94,7 +103,7 @@ class Commits:
             raise
         finally:
             link.began = 0.0
-        self._commit(link, connection, lambda: _plain(connection, "COMMIT"), marker, None)
+        self._commit(link, connection, lambda: _plain(connection, "COMMIT"), marked, None)
 
     def sent(self, link: Link) -> None:
         """COMMIT, or a write that commits by itself, is on its way."""
@@ -121,25 +130,25 @@ class Commits:
         link: Link,
         connection: Any,
         commit: Callable[[], None],
-        marker: Marker | None,
+        marked: Marked | None,
         number: str | None,
     ) -> None:
-        link.noted = self.table.askable and (marker is not None or number is not None)
+        link.noted = self.table.askable and (marked is not None or number is not None)
         try:
             self._send(link, commit)
         except BaseException as error:
             end = self._end(link, error)
             if end is Commit.UNKNOWN:
-                asked = link.noted
-                end = self._resolved(link, error, marker, number) if asked else self._doubted(link, error)
-            self._settle(link, end, marker)
+                question = self._question(marked, number) if link.noted else None
+                end = self._resolved(link, error, question) if question else self._doubted(link, error)
+            self._settle(link, end, marked)
             if end is Commit.COMMITTED:
                 with contextlib.suppress(Exception):  # then whoever uses it next is told
                     replace(connection, error, self._hooks.engine.dialect)
                 return
             self._hooks.failed(link, error)
             raise
-        self._settle(link, Commit.COMMITTED, marker)
+        self._settle(link, Commit.COMMITTED, marked)
 
     def _send(self, link: Link, commit: Callable[[], None]) -> None:
         link.began = monotonic()
@@ -154,25 +163,28 @@ class Commits:
         link.sent = 0
         self._database.heard_at = monotonic()
 
-    def _settle(self, link: Link, end: Commit, marker: Marker | None) -> None:
+    def _settle(self, link: Link, end: Commit, marked: Marked | None) -> None:
         link.committing = link.noted = False
         if link.ledger is not None:
             link.ledger.settle(end)
             link.ledger.pending -= 1
-        in_force = marker or MARKER.get()
-        if in_force is not None:
+        in_force = MARKER.get() if marked is None else None
+        if marked is not None:
+            marked.marker.ended(marked.number, end)
+            if end is Commit.COMMITTED and marked.marker.database is None:
+                marked.marker.database = self._database.name
+        elif in_force is not None:
             in_force.ends.append(end)
-            in_force.number += end is Commit.COMMITTED
         self._hooks.forget_writes(link)
 
     # ---- before it is sent ----------------------------------------------------------------------
 
-    def _noted(self, link: Link, connection: Any) -> tuple[Marker | None, str | None]:
+    def _noted(self, link: Link, connection: Any) -> tuple[Marked | None, str | None]:
         """The marker or the number of this transaction. Whatever is raised here has rolled it back:
         SQLAlchemy takes a COMMIT that raised for the end of its transaction."""
         try:
-            marker = self._marked(link, connection)
-            return marker, (self._numbered(link, connection) if marker is None else None)
+            marked = self._marked(link, connection)
+            return marked, (self._numbered(link, connection) if marked is None else None)
         except BaseException:
             with contextlib.suppress(Exception):  # a lost one needs none
                 self._hooks.engine.dialect.do_rollback(connection)
@@ -181,37 +193,52 @@ class Commits:
                 in_force.ends.append(Commit.ROLLED_BACK)
             raise
 
-    def _marked(self, link: Link, connection: Any) -> Marker | None:
+    def _marked(self, link: Link, connection: Any) -> Marked | None:
         """Write the marker of this transaction; None when it has none."""
         marker = _in_force(link)
-        table = self.table
-        if marker is None or not (table.usable or self._prepared(link)):
+        if marker is None or (marker is MARKER.get() and not self.table.askable):
+            return None  # a `run_transaction`'s serves the question alone
+        if not (self.table.usable or self._prepared(link)):
             return None
+        marked = Marked(marker, marker.take())
+        try:
+            fresh = self._written(link, connection, marked)
+        except BaseException as error:
+            marker.release(marked.number)
+            if isinstance(error, Exception):
+                self._not_marked(link, error)
+            raise
+        if not fresh:
+            marker.release(marked.number)
+            self._applied_before(link, marker)
+        return marked
+
+    def _written(self, link: Link, connection: Any, marked: Marked) -> bool:
+        """Insert it; False when it is there already. Raises what the driver raises."""
+        marker = marked.marker
         cursor = connection.cursor()
         try:
             link.began = monotonic()
-            cursor.execute(table.mark, (marker.key, marker.number, marker.fingerprint))
-            fresh = cursor.rowcount != 0
-        except Exception as error:
-            self._not_marked(link, error)
-            raise
+            cursor.execute(self.table.mark, (marker.key, marked.number, marker.fingerprint))
+            return bool(cursor.rowcount != 0)
         finally:
             link.began = 0.0
             cursor.close()
-        if marker.number == 0:
-            marker.database = self._database.name
-        if not fresh:
-            marker.existed = True
-            applied = AlreadyAppliedError(f"the work of key {marker.key[:8]}… was applied before")
-            if link.ledger is not None:
-                link.ledger.fault, link.ledger.error = UNMARKED, applied
-            raise applied
-        return marker
+
+    def _applied_before(self, link: Link, marker: Marker) -> NoReturn:
+        marker.existed, marker.database = True, self._database.name
+        applied = AlreadyAppliedError(f"the work of key {marker.key[:8]}… was applied before")
+        if link.ledger is not None:
+            link.ledger.fault, link.ledger.error = UNMARKED, applied
+        raise applied
 
     def _prepared(self, link: Link) -> bool:
-        """The first who needs the table makes it, beside its own transaction."""
+        """The first who needs the table makes it, beside its own transaction.
+
+        Not in SQLite, which has one writer at a time: that transaction.
+        """
         watch = REGISTRY.watch
-        if self.table.off or watch is None:
+        if self.table.off or watch is None or not self.table.askable:
             return False
         try:
             return bool(self._wait(watch.ask(self.table.prepare()), _PATIENCE_S))
@@ -222,8 +249,7 @@ class Commits:
     def _not_marked(self, link: Link, error: Exception) -> None:
         """Nothing was committed. Whatever is wrong with the table must not fail the next attempt."""
         self._hooks.failed(link, error)
-        fault = classify(error, database=True)
-        if fault.lost or link.cut or fault.transient:
+        if link.cut or not self.table.spoilt_by(error):
             return
         self.table.turn_off(said(error))
         if link.ledger is not None:
@@ -245,7 +271,7 @@ class Commits:
     # ---- when its answer is lost ----------------------------------------------------------------
 
     def _resolved(
-        self, link: Link, error: BaseException, marker: Marker | None, number: str | None
+        self, link: Link, error: BaseException, question: Callable[[], Coroutine[Any, Any, Commit]]
     ) -> Commit:
         """What the database says became of it; UNKNOWN when it cannot be asked in time."""
         if not isinstance(error, Exception):  # cancelled: nobody waits for the answer any more
@@ -254,7 +280,7 @@ class Commits:
             self._database.broken(said(error))
         request = link.request
         began = monotonic()
-        end, why = self._asked(lambda: self._question(marker, number), request)
+        end, why = self._asked(question, request)
         if end is Commit.UNKNOWN:
             return self._doubted(link, error, why)
         link.abort()  # what is left of it serves nobody
@@ -268,8 +294,13 @@ class Commits:
         )
         return end
 
-    def _question(self, marker: Marker | None, number: str | None) -> Coroutine[Any, Any, Commit]:
-        return self.table.ask_status(number) if marker is None and number else self.table.ask(_some(marker))
+    def _question(
+        self, marked: Marked | None, status: str | None
+    ) -> Callable[[], Coroutine[Any, Any, Commit]]:
+        table = self.table
+        if marked is None:
+            return lambda: table.ask_status(status or "0")
+        return lambda: table.ask(marked.marker, marked.number)
 
     def _asked(
         self, question: Callable[[], Coroutine[Any, Any, Commit]], request: Request | None
@@ -336,11 +367,6 @@ def _in_force(link: Link) -> Marker | None:
     marker = MARKER.get()
     if marker is None and link.request is not None:
         marker = link.request.marker
-    return marker
-
-
-def _some(marker: Marker | None) -> Marker:
-    assert marker is not None
     return marker
 
 

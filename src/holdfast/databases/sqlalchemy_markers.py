@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.context import Marker
 from holdfast.databases.adopt import MarkerRules
-from holdfast.databases.markers import Row, Statements, Written, asked, found, written
+from holdfast.databases.markers import PRUNE_AT_ONCE, Row, Statements, Written, asked, found, spoils, written
 from holdfast.databases.sqlalchemy_session import OwnSession
 from holdfast.events import BUS, MarkersOff
 from holdfast.faults.classify import classify
@@ -71,8 +71,10 @@ class MarkerTable:
         async with turn:
             await session.run_within(_KEEP_WITHIN_S, self._statements.keep, written(answers))
             if monotonic() - self._pruned_at > PRUNE_EVERY_S:
-                self._pruned_at = monotonic()
-                await session.run_within(_KEEP_WITHIN_S, self._statements.prune)
+                forgotten = PRUNE_AT_ONCE
+                while forgotten >= PRUNE_AT_ONCE:
+                    self._pruned_at = monotonic()
+                    _, forgotten = await session.run_within(_KEEP_WITHIN_S, self._statements.prune)
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -91,7 +93,11 @@ class MarkerTable:
     # ---- for the watch's loop -------------------------------------------------------------------
 
     async def prepare(self) -> bool:
-        """Whether it is there, made if need be; raises what the driver raises when the database is lost."""
+        """Whether it is there, made if need be.
+
+        Raises what the driver raises when that says nothing against the table: the database is
+        lost, or had no time for it.
+        """
         if self._preparing is None:
             self._preparing = asyncio.Lock()
         async with self._preparing:
@@ -100,15 +106,15 @@ class MarkerTable:
                 try:
                     await self._make(session)
                 except Exception as error:
-                    if self._lost(error):
+                    if not self.spoilt_by(error):
                         raise
                     self.turn_off(said(error))
                 finally:
                     await session.close()
         return self.usable
 
-    async def ask(self, marker: Marker) -> Commit:
-        """What became of the COMMIT that carried *marker*; raises what the driver raises.
+    async def ask(self, marker: Marker, number: int) -> Commit:
+        """What became of the COMMIT that carried *number* of *marker*; raises what the driver raises.
 
         The very marker is inserted and taken back: that waits for whoever holds it.
         """
@@ -117,7 +123,7 @@ class MarkerTable:
             await asking.run("BEGIN")
             pid = (await asking.run("SELECT pg_backend_pid()"))[0][0][0]
             inserting = asyncio.ensure_future(
-                asking.run(self._statements.mark, (marker.key, marker.number, marker.fingerprint))
+                asking.run(self._statements.mark, (marker.key, number, marker.fingerprint))
             )
             while not (await asyncio.wait([inserting], timeout=_HELD_UP_S))[0]:
                 await ending.run(_BLOCKERS.format(pid=int(pid)))
@@ -155,7 +161,7 @@ class MarkerTable:
         try:
             await session.run(self._statements.exists)
         except Exception as error:
-            if self._lost(error):
+            if not self.spoilt_by(error):
                 raise
             for number, statement in enumerate(self._statements.create):
                 await self._create(session, statement, again=number == 0)
@@ -174,8 +180,10 @@ class MarkerTable:
         dialect = self._hooks.engine.dialect
         return Statements(self._hooks.engine.url.get_backend_name(), dialect.paramstyle, schema)
 
-    def _lost(self, error: Exception) -> bool:
-        return classify(error, database=True).lost
+    def spoilt_by(self, error: Exception) -> bool:
+        """Whether *error* says that the table cannot be used: it is not there, or not for us."""
+        fault = classify(error, database=True)
+        return not (fault.lost or fault.transient) and spoils(fault.code, said(error))
 
 
 def possible(hooks: Hooks) -> bool:

@@ -47,14 +47,16 @@ class OwnSession:
         result: tuple[list[Any], int] = await self._somewhere(self._run, statement, parameters, brief)
         return result
 
-    async def run_within(self, seconds: float, statement: str, parameters: tuple[Any, ...] = ()) -> None:
+    async def run_within(
+        self, seconds: float, statement: str, parameters: tuple[Any, ...] = ()
+    ) -> tuple[list[Any], int]:
         """The same; after so many seconds the connection is ended, and that is what is raised."""
         running = asyncio.ensure_future(self.run(statement, parameters))
         if not (await asyncio.wait([running], timeout=seconds))[0] and self._connection is not None:
             link = self._hooks.link(self._connection)
             if link is not None:
                 link.abort()
-        await running
+        return await running
 
     async def close(self) -> None:
         """End it, without waiting for the other side."""
@@ -96,6 +98,8 @@ class OwnSession:
         return rows, touched
 
     def _open(self) -> Any:
+        if self._hooks.database.away:  # who asks waits where waiting is counted, and its client watched
+            raise self._hooks.connecting.away(None)
         self._opened = True
         token = OURS.set(True)
         try:

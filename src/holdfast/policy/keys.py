@@ -29,7 +29,7 @@ class Ruling(Enum):
 
 def read_key(raw: bytes) -> tuple[str | None, str]:
     """The key of a header's value, or None and what is wrong with it."""
-    text = raw.decode("latin-1").strip()
+    text = raw.decode("latin-1").strip(" \t")  # and no more: a stripped control character would be a repair
     if len(text) >= 2 and text[0] == text[-1] == '"':
         text = text[1:-1].replace('\\"', '"').replace("\\\\", "\\")
     if not text:

@@ -13,7 +13,7 @@ from lobby import Lobby
 from holdfast.asgi.door import Rules
 from holdfast.events import BUS, Event
 
-TELLS_TIME = ("answers", "context", "deadlines", "door", "health", "replay")
+TELLS_TIME = ("answers", "context", "deadlines", "door", "health", "keyed", "keys", "replay")
 
 
 @pytest.fixture
