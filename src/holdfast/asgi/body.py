@@ -105,6 +105,15 @@ class Body:
         """What has been read and kept so far."""
         return b"".join(message.get("body", b"") for message in self._kept)
 
+    async def has_left(self) -> bool:
+        """Whether the client is gone by now; nothing is waited for."""
+        if self._ended and not self._gone:
+            ahead = self._read_ahead() if self._ahead is None else self._ahead
+            await asyncio.wait([ahead], timeout=0)
+            if ahead.done():
+                self._arrived(ahead)
+        return self._gone
+
     def rewind(self) -> None:
         """The next attempt reads from the beginning."""
         self._next = 0
