@@ -12,6 +12,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
+from time import monotonic
 from typing import Protocol
 
 from holdfast.clock import SYSTEM_CLOCK, Clock
@@ -204,29 +206,37 @@ class Database:
 
     def wait_settled(self, timeout: float | None) -> bool:
         """Block this thread until requests may go; False when *timeout* seconds were not enough."""
-        woken = threading.Event()
-        forget = self.when_settled(woken.set)
-        try:
-            woken.wait(timeout)
-        finally:
-            forget()
+        give_up_at = None if timeout is None else monotonic() + timeout
+        while not self._decided():
+            woken = threading.Event()
+            forget = self.when_settled(woken.set)
+            try:
+                in_time = woken.wait(None if give_up_at is None else give_up_at - monotonic())
+            finally:
+                forget()
+            if not in_time:
+                break
         return self.settled
 
     async def until_settled(self, timeout: float | None) -> bool:
         """The same for a task of any loop."""
         loop = asyncio.get_running_loop()
-        woken = loop.create_future()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the waiter's loop has ended meanwhile
-                loop.call_soon_threadsafe(_settle, woken)
-
-        forget = self.when_settled(wake)
-        try:
-            await asyncio.wait([woken], timeout=timeout)
-        finally:
-            forget()
+        give_up_at = None if timeout is None else monotonic() + timeout
+        while not self._decided():
+            woken = loop.create_future()
+            forget = self.when_settled(partial(_wake, loop, woken))
+            try:
+                left = None if give_up_at is None else max(0.0, give_up_at - monotonic())
+                await asyncio.wait([woken], timeout=left)
+            finally:
+                forget()
+            if not woken.done():
+                break
         return self.settled
+
+    def _decided(self) -> bool:
+        """Whether nobody needs to wait. Losses come in swarms: there for a moment is not enough."""
+        return self.settled or self.dismissed
 
     def dismiss(self) -> None:
         """We are stopping: whoever waits goes now and finds the database as it is."""
@@ -264,6 +274,11 @@ class Database:
                 listener(self)
             except Exception:  # noqa: BLE001 - a broken listener must not break what it listens to
                 traceback.print_exc(file=sys.__stderr__)
+
+
+def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the waiter's loop has ended meanwhile
+        loop.call_soon_threadsafe(_settle, woken)
 
 
 def _settle(woken: asyncio.Future[None]) -> None:

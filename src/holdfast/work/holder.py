@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from pathlib import Path
 
 import psutil
 
@@ -19,5 +20,13 @@ def holder_of_this_process() -> Holder:
     known = _KNOWN.get(pid)
     if known is None:
         started_at = psutil.Process().create_time()
-        known = _KNOWN[pid] = Holder(secrets.token_hex(16), socket.gethostname(), pid, started_at)
+        known = _KNOWN[pid] = Holder(secrets.token_hex(16), _machine(), pid, started_at)
     return known
+
+
+def _machine() -> str:
+    """Where process numbers mean the same: containers may share a host's name and not its processes."""
+    try:
+        return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # not Linux: no namespaces
+        return socket.gethostname()
