@@ -31,6 +31,9 @@ _TITLES = {
     "PRF-5": "Refusal and waiting",
     "PRF-6": "Start",
     "PRF-7": "Shutdown",
+    "REQ-5": "Keys",
+    "JRN-1": "Journal: writing down",
+    "JRN-4": "Journal: however much waits",
 }
 
 
