@@ -283,6 +283,7 @@ async def stage(plot: Plot) -> AsyncIterator[Stage]:
         tempfile.TemporaryDirectory(prefix="holdfast-crash-") as folder,
     ):
         one = Stage(plot, server, proxy, disk, Path(folder), quiet_port())
+        afterlife = Afterlife('rm -rf "$1"', folder)
         one.start_shop()
         watching = asyncio.create_task(one.watch())
         try:
@@ -293,3 +294,4 @@ async def stage(plot: Plot) -> AsyncIterator[Stage]:
             watching.cancel()
             await asyncio.wait([watching])
             one.lives[-1].end()
+            afterlife.farewell()
