@@ -19,7 +19,15 @@ from holdfast.databases.database import Database
 if TYPE_CHECKING:
     from holdfast.asgi.replay import Replay
 
-_POSTPONED = frozenset({"database_unavailable", "waiting_room_full", "commit_outcome_unknown"})
+_POSTPONED = frozenset(
+    {
+        "database_unavailable",
+        "waiting_room_full",
+        "commit_outcome_unknown",
+        "shutting_down",  # it was held when we were told to stop: the next process runs it
+        "starting",  # and the database that the application starts with is away
+    }
+)
 
 
 class Postponing:

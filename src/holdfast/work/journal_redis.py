@@ -32,6 +32,7 @@ __all__ = ["JournalNotDurable", "RedisJournal", "open_redis"]
 
 PATIENCE_S: Final = 10.0  # for Redis to come back, before a call is given up
 SILENCE_S: Final = 2.0  # without a byte: the connection is taken for lost
+OPENING_S: Final = 3.0  # that a start is held up by a Redis that is away
 PRUNED_AT_ONCE: Final = 200
 _STATES = (State.PENDING, State.RUNNING, State.DONE, State.FAILED, State.DEAD)  # as `backlog` counts them
 
@@ -49,8 +50,8 @@ def open_redis(
 ) -> RedisJournal:
     """The journal named *journal* in the Redis at *url*; who opens the same one shares it.
 
-    A Redis that is away is told as `JournalFailing`, after *patience_s* seconds at the most, and
-    awaited by each call. Raises JournalUnusableError: no right to enter or to write, a newer
+    A Redis that is away is told as `JournalFailing`, and awaited by each call: it holds up a start
+    for `OPENING_S` seconds at the most. Raises JournalUnusableError: no right to enter or to write, a newer
     journal or none at all under its names, another key, too old a server.
     """
     opened = RedisJournal(
@@ -64,10 +65,12 @@ def open_redis(
         clock=clock,
     )
     try:
-        opened.backlog().result()
+        opened.backlog().result(OPENING_S)
     except JournalUnusableError:
         opened.close()
         raise
+    except TimeoutError:
+        pass  # the thread has told it, and goes on
     except JournalError as error:
         bus.publish(JournalFailing(place=opened.place, cause=str(error)))
     return opened
