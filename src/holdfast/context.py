@@ -181,8 +181,11 @@ class Request:
         """Whether the method is safe in the sense of RFC 9110."""
         return self.method in SAFE_METHODS
 
-    def may_run_again(self) -> bool:
-        """Whether this request could be run again if its attempt failed now."""
+    def may_run_again(self, *, body_kept: bool = False) -> bool:
+        """Whether this request could be run again if its attempt failed now.
+
+        *body_kept*: somebody has all of its body, however long it is.
+        """
         if self.kind != "http":
             return False
         ledger = self.ledger
@@ -194,7 +197,7 @@ class Request:
                 sent=ledger.sent > 0 or stray,
                 commit=worst(ledger.commit, Commit.UNKNOWN) if stray else ledger.commit,
                 started=self.started,
-                body_whole=self.body_whole,
+                body_whole=self.body_whole or body_kept,
             )
         )
 

@@ -39,7 +39,8 @@ from holdfast.telemetry.gates import line_gate
 from holdfast.telemetry.uncaught import Uncaught
 from holdfast.work.journal import JournalUnusableError
 
-_JOURNAL = "Mend what it says, or name another folder with HOLDFAST_STATE_DIR."
+_FOLDER = "folder with HOLDFAST_STATE_DIR"
+_SERVER = "server with HOLDFAST_JOURNAL_URL"
 _REST_S = 0.5  # for what is left to itself, after everything else has ended
 
 
@@ -183,7 +184,9 @@ class _Launch:
         try:
             place = self._hold.desk.open(app)
         except JournalUnusableError as error:
-            raise StartFailure("journal", str(error), _JOURNAL, Exit.CANNOT_CREATE) from error
+            elsewhere = _SERVER if self._settings.journal_url else _FOLDER
+            action = f"Mend what it says, or name another {elsewhere}."
+            raise StartFailure("journal", str(error), action, Exit.CANNOT_CREATE) from error
         if place:
             self._told.write("info", f"journal: {place}")
 

@@ -147,8 +147,10 @@ class Front:
         if stage.door.stopping:
             await stage.replay.turn_away(scope, receive, send, "shutting_down")
             return False
+        patience = stage.replay.postponing.patience_of(scope)
+        within = self.opens_within if patience is None else min(patience, self.opens_within)
         try:
-            await asyncio.wait_for(self.opened.wait(), self.opens_within)
+            await asyncio.wait_for(self.opened.wait(), within)
         except TimeoutError:
             await stage.replay.turn_away(scope, receive, send, "starting")
             return False

@@ -14,6 +14,7 @@ from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
 from holdfast.asgi.journal_run import Rerun
 from holdfast.asgi.journaling import Accepted, Journaling
+from holdfast.asgi.types import Scope
 from holdfast.databases.database import Database
 
 if TYPE_CHECKING:
@@ -41,15 +42,21 @@ class Postponing:
         self._place = place
         self._after_s = after_s
 
+    def patience_of(self, scope: Scope) -> float | None:
+        """Seconds for which a request of that route waits, where it may be written down."""
+        journaling = self._journaling
+        if journaling is None or RERUN in scope or not journaling.takes(scope["method"], scope["path"]):
+            return None
+        return self._after_s
+
     def concerns(self, exchange: Exchange) -> bool:
         """Whether it may be written down: then it does not wait as long as others, and has a key."""
-        journaling, request = self._journaling, exchange.request
-        if journaling is None or RERUN in exchange.scope:
+        patience = self.patience_of(exchange.scope)
+        if patience is None:
             return False
-        if not journaling.takes(request.method, request.path):
-            return False
-        request.patience_s = self._after_s
-        exchange.body.keep(journaling.rules.body_bytes)
+        assert self._journaling is not None
+        exchange.request.patience_s = patience
+        exchange.body.keep(self._journaling.rules.body_bytes)
         return True
 
     async def give_up(self, exchange: Exchange, code: str, database: Database | None) -> None:
@@ -58,7 +65,7 @@ class Postponing:
         if code == "commit_outcome_unknown":
             safe_later = request.marker is not None
         else:
-            safe_later = request.may_run_again() or not request.body_whole
+            safe_later = request.may_run_again(body_kept=True)
         if code not in _POSTPONED or request.started or not safe_later or not self.concerns(exchange):
             await self._replay.refuse(exchange, code, database)
             return

@@ -157,7 +157,10 @@ class Replay:
         """Answer a request that may not even wait."""
         request: Request = scope["holdfast"]
         body = Body(request, receive, self._rules.body_bytes)
-        await self.refuse(Exchange(self, scope, body, send, request), code)
+        try:
+            await self.postponing.give_up(Exchange(self, scope, body, send, request), code, None)
+        finally:
+            body.close()
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run *work* beside, and keep it from being collected."""
