@@ -105,6 +105,15 @@ class Body:
         """What has been read and kept so far."""
         return b"".join(message.get("body", b"") for message in self._kept)
 
+    async def drain(self, most: int) -> None:
+        """Read what is still to come, up to *most* bytes, and drop it.
+
+        A client that is still sending when its answer comes and the connection closes never sees it.
+        """
+        while not self._ended and not self._gone and most > 0:
+            message = await self.receive()
+            most -= len(message.get("body", b""))
+
     async def has_left(self) -> bool:
         """Whether the client is gone by now; nothing is waited for."""
         if self._ended and not self._gone:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from holdfast.asgi.replay import Replay
 
 
+_MOST_UNREAD = 64 * 1024 * 1024  # bytes of a body that nobody wants
 _LONG_S = 0.2  # to look: long enough for a client to have left
 
 
@@ -41,8 +42,8 @@ class Keyed:
             exchange.ended = True
             self._replay.tell.abandoned(request)
             return False
-        if isinstance(claim, str):
-            await self._replay.refuse(exchange, claim)
+        if isinstance(claim, Kept | str):
+            await self._answers(exchange, claim)
             return False
         exchange.claim = claim
         if fresh and claim is not None:
@@ -55,20 +56,27 @@ class Keyed:
         if request.marker is not None:
             return True  # a key of our own: nothing can be kept under it
         assert exchange.claim is not None
-        needs = self._replay.needs
-        if needs.none(request.method, request.path):  # nothing can be kept, and if it should, it is marked
-            self._replay.keys.mark(exchange.claim, request)
-            exchange.record(self._replay.keys.rules.answer_bytes)
-            return True
-        found = await self._looked(exchange, needs.of(request.method, request.path))
+        keys, needs = self._replay.keys, self._replay.needs
+        if needs.none(request.method, request.path) and not keys.within_reach():
+            keys.mark(exchange.claim, request)  # what needs no database does not wait for one
+            found = None
+        else:
+            found = await self._looked(exchange, needs.of(request.method, request.path))
         if found is None:
-            exchange.record(self._replay.keys.rules.answer_bytes)
-        elif isinstance(found, Kept):
+            exchange.record(keys.rules.answer_bytes)
+            exchange.claim.recorder = exchange.recorder
+        else:
+            await self._answers(exchange, found)
+        return found is None
+
+    async def _answers(self, exchange: Exchange, found: Kept | str) -> None:
+        """With the first answer, or with a refusal of that code; when all of the body is there."""
+        await exchange.body.drain(_MOST_UNREAD)
+        if isinstance(found, Kept):
             await self._replay.answers.again(exchange, found)
-            self._replay.tell.given_again(request, found.status)
+            self._replay.tell.given_again(exchange.request, found.status)
         elif not exchange.ended:
             await self._replay.refuse(exchange, found)
-        return found is None
 
     async def _looked(self, exchange: Exchange, names: frozenset[str]) -> Kept | str | None:
         """What is kept under the key, or the code of a refusal; waits for a database that is away."""
@@ -91,17 +99,14 @@ class Keyed:
 
     async def applied_before(self, exchange: Exchange) -> None:
         """An earlier attempt had its effect, and this one was rolled back: the answer is the first one."""
-        request = exchange.request
+        request, claim = exchange.request, exchange.claim
         assert request.marker is not None
+        assert claim is not None
         self._replay.records.forget(request)
         exchange.discard()
-        exchange.recorder = None  # what leaves now is not the first answer
+        exchange.recorder = claim.recorder = None  # what leaves now is not the first answer
         found = await self._looked(exchange, frozenset({request.marker.database or ""} - {""}))
-        if isinstance(found, Kept):
-            await self._replay.answers.again(exchange, found)
-            self._replay.tell.given_again(request, found.status)
-        elif not exchange.ended:
-            await self._replay.refuse(exchange, found or "idempotency_in_progress")
+        await self._answers(exchange, found or "idempotency_in_progress")
 
     def releases(self, exchange: Exchange) -> None:
         """The request is over: what left as its answer is kept."""

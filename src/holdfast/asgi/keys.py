@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 from holdfast.asgi.body import Body, BodyTooLongError
+from holdfast.asgi.recorder import Recorder
 from holdfast.context import Marker, Request
 from holdfast.databases.adopt import Registry
 from holdfast.databases.database import Database, MarkerStore
@@ -52,6 +53,12 @@ class Claim:
     name: str
     fingerprint: str
     database: Database | None = None  # where it was looked for
+    recorder: Recorder | None = None  # of the answer, once it is run
+
+    def answered(self) -> Kept | None:
+        """The answer, where it has left for good, though the request may have something left to do."""
+        answer = None if self.recorder is None else self.recorder.answer()
+        return answer if answer is not None and is_final(answer.status) else None
 
 
 class DatabaseLostError(Exception):
@@ -79,8 +86,9 @@ class Keys:
         self._writing: asyncio.Task[None] | None = None
         self._forgotten = 0  # answers for which there was no room while the database was away
 
-    async def claim(self, request: Request, query: bytes, body: Body) -> Claim | str | None:
-        """A hold on the key of *request*; the code of its refusal; None when it has no key to hold."""
+    async def claim(self, request: Request, query: bytes, body: Body) -> Claim | Kept | str | None:
+        """A hold on the key of *request*; the answer it has had or the code of its refusal; None when it
+        has no key to hold."""
         if request.key is None:
             if request.key_flaw:
                 return "idempotency_key_invalid"
@@ -98,7 +106,9 @@ class Keys:
         held = self._running.setdefault(claim.name, claim)
         if held is claim:
             return claim
-        return "idempotency_in_progress" if held.fingerprint == fingerprint else "idempotency_mismatch"
+        if held.fingerprint != fingerprint:
+            return "idempotency_mismatch"
+        return held.answered() or "idempotency_in_progress"
 
     async def look(self, claim: Claim, request: Request, names: frozenset[str]) -> Kept | str | None:
         """The first answer, if there is one; the code of a refusal; None: it is to be run, and is marked.
@@ -126,6 +136,10 @@ class Keys:
                 case Ruling.WAIT if monotonic() >= give_up_at:
                     return "idempotency_in_progress"
             await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def within_reach(self) -> bool:
+        """Whether everything that may be kept could be looked up now, without waiting."""
+        return all(one.settled for one in self._registry if one.markers is not None and not one.markers.off)
 
     def mark(self, claim: Claim, request: Request) -> None:
         """Have the transactions of *request* marked: whoever comes second cannot commit."""

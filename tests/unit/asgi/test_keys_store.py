@@ -178,21 +178,72 @@ def test_a_route_that_once_did_without_a_database_is_no_route_without_keys(run, 
     assert (second.status, second.headers["idempotent-replayed"]) == (201, "true")
 
 
-def test_a_route_without_any_database_is_not_looked_up(run, clock) -> None:
+class Charging:
+    """An application whose effect is in no database of ours."""
+
+    def __init__(self) -> None:
+        self.charges = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.charges += 1
+        await answers(send, 201)
+
+
+def test_an_effect_elsewhere_has_a_key_too(run, clock) -> None:
     app = shop(clock)
+    app.house.replay.app = charging = Charging()
 
-    async def free(scope: Any, receive: Any, send: Any) -> None:
-        await answers(send)
+    async def story() -> list[Client]:
+        return [await order(app) for _ in range(3)]
 
-    app.house.replay.app = free
+    assert [one.status for one in run(story())] == [201, 201, 201]
+    assert charging.charges == 1
 
-    async def story() -> None:
-        for _ in range(3):
-            await order(app)
 
-    run(story())
+def test_a_route_without_any_database_does_not_wait_for_one(run, clock) -> None:
+    app = shop(clock)
+    app.house.replay.app = charging = Charging()
 
-    assert len(app.store.looked) == 1
+    async def story() -> Client:
+        await order(app)
+        away(app.house.main)
+        await turns()
+        return await order(app, headers=((b"idempotency-key", b"another"),))
+
+    assert run(story()).status == 201
+    assert (charging.charges, clock.now) == (2, 1000.0)
+
+
+def test_who_comes_while_the_first_has_something_left_to_do_gets_its_answer(run, clock) -> None:
+    """The answer has left; a task behind it still runs."""
+    app = shop(clock)
+    app.house.replay.app = behind = Behind(app)
+
+    async def story() -> Client:
+        behind.done = asyncio.Event()
+        first = order(app)
+        await turns(20)
+        assert not first.done()
+        second = await order(app)
+        behind.done.set()
+        await first
+        return second
+
+    second = run(story())
+
+    assert (second.status, second.headers["idempotent-replayed"], app.runs) == (201, "true", 1)
+
+
+class Behind:
+    """The shop, with something left to do after each answer."""
+
+    def __init__(self, shop: Any) -> None:
+        self._shop = shop
+        self.done: asyncio.Event
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._shop(scope, receive, send)
+        await self.done.wait()
 
 
 def test_what_runs_on_after_the_answer_is_not_marked(run, clock) -> None:
