@@ -16,6 +16,7 @@ from journal_stage import (
     ask,
     house,
     kill,
+    operation,
     outcome,
     postpone,
     postponed,
@@ -72,6 +73,7 @@ async def test_killed_in_the_outage_and_in_the_drain(stage: House) -> None:
         sent = await pressed(first, 80, path=SLOW)
         kill(first)
         second = stage.start()
+        assert operation(second, postponed(sent)[0])["status"] == "pending"
     begun(stage, sent, 0.2)
     kill(second)
     third = stage.start()
