@@ -307,9 +307,7 @@ class Commits:
     ) -> tuple[Commit, str]:
         """The answer, or UNKNOWN and why there is none."""
         why = "the database did not come back in time"
-        give_up_at = monotonic() + _PATIENCE_S
-        if request is not None and request.kind == "http":
-            give_up_at = request.deadline_at - _LAST_MOMENT_S
+        give_up_at = monotonic() + self._patience(request)
         while (left := give_up_at - monotonic()) > 0:
             watch = REGISTRY.watch
             if watch is None or not self._hooks.connecting.settles_within(left):
@@ -322,6 +320,14 @@ class Commits:
                     break
                 self._database.broken(why)
         return Commit.UNKNOWN, why
+
+    def _patience(self, request: Request | None) -> float:
+        """Seconds: as long as a request may wait in all, and in time for an answer."""
+        if request is None or request.kind != "http":
+            return _PATIENCE_S
+        left = request.deadline_at - _LAST_MOMENT_S - monotonic()
+        most = self._database.patience_s if request.patience_s is None else request.patience_s
+        return left if most is None else min(left, most - request.held_for)
 
     def _wait(self, asking: Any, timeout: float) -> Any:
         if self._hooks.engine.dialect.is_async:
