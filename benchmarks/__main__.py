@@ -24,6 +24,7 @@ FIGURES = (
     "log_events",
     "added",
     "requests",
+    "keyed",
     "memory",
     "refusal",
     "shutdown",
