@@ -92,13 +92,20 @@ class Desk:
         drain, self._drain = self._drain, None
         while self._forget:
             self._forget.pop()()
-        return [] if drain is None else await drain.stop(within)
+        return [] if drain is None else await drain.stop(within, self._cut)
 
     def close(self) -> None:
         """Let go of the journal."""
         journal, self.journal, self.figures = self.journal, None, None
         if journal is not None:
             journal.close()
+
+    def _cut(self) -> None:
+        """End the connections that runs still wait on: their threads would keep the process."""
+        for database in self._registry:
+            for link in list(database.links.values()):
+                if link.began:
+                    link.abort()
 
     def _ready(self) -> bool:
         return all(one.settled for one in self._registry)

@@ -82,8 +82,8 @@ class House:
         **popen: Any,
     ) -> Running:
         """`holdfast run` of *shop*; with *ready* it serves. *before* stands before the command."""
-        port, number = quiet_port(), len(self._processes)
-        log = self.folder / f"output-{number}"
+        port = quiet_port()
+        log = self.folder / f"output-{port}"
         options = ["--app-dir", str(app_dir), "--port", str(port), *(["--factory"] if shop.factory else [])]
         wanted = {**self.environment, **shop.environment(self.server, self.proxy.port), **(environment or {})}
         with log.open("wb") as output:

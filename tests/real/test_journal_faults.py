@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from journal_stage import (
@@ -23,7 +24,7 @@ from journal_stage import (
     pressed,
     until,
 )
-from running import Running
+from running import SYNC, Running
 
 from holdfast.drill.ports import quiet_port
 from holdfast.drill.postgresql import PostgreSQL
@@ -55,6 +56,12 @@ def all_happened_once(stage: House, sent: list[Sent], table: str = "taken") -> N
 
 def metrics(one: Running) -> str:
     return ask(one, "GET", "/metrics").body.decode()
+
+
+def health(one: Running) -> dict[str, Any]:
+    """What readiness says of the journal."""
+    found: dict[str, Any] = ask(one, "GET", "/api/health").body["checks"]["journal"]
+    return found
 
 
 def begun(stage: House, sent: list[Sent], share: float, table: str = "taken") -> None:
@@ -105,6 +112,23 @@ async def test_those_that_wait_at_a_stop_are_written_down(stage: House) -> None:
     assert stage.times()["waits"] == 4
 
 
+def test_a_thread_that_waits_for_its_database_does_not_keep_the_process(stage: House) -> None:
+    """SHD-1: what the journal runs at a stop is cut like requests, and given back."""
+    waits = {
+        "HOLDFAST_JOURNAL": "GET /slow",
+        "HOLDFAST_MAX_WAIT_MS": "300",
+        "HOLDFAST_SHUTDOWN_TIMEOUT_MS": "2000",
+    }
+    one = stage.start(SYNC, waits)
+    assert ask(one, "GET", "/slow?seconds=0").status == 200
+    sent = postpone(stage, one, "GET", "/slow?seconds=60")
+    until(lambda: operation(one, sent)["status"] == "running")
+    status, took = one.stop(30.0)
+
+    assert (status, took < 2.0) == (0, True), f"{status} after {took:.2f} s\n{one.output[-3000:]}"
+    assert "/slow" in stage.journal("list", "--state", "pending")
+
+
 async def test_two_processes_share_a_journal(stage: House) -> None:
     """JRN-5: what either accepted happens once, whoever runs it, and nothing runs in both at once."""
     each = {"HOLDFAST_JOURNAL_ORDER_BY": "Idempotency-Key"}
@@ -142,6 +166,8 @@ async def test_a_journal_in_redis_that_is_killed_meanwhile(shared_postgresql: Po
 
         assert outcome(one, postponed(sent)[-1])["status"] == "done"
         assert not list(stage.state.glob("journal*"))
+        listed = stage.journal("list", environment={"HOLDFAST_JOURNAL_URL": redis.url()})
+        assert f"{len(postponed(sent))} done" in listed
         assert one.stop()[0] == 0
 
 
@@ -169,7 +195,8 @@ def test_a_full_journal_says_so_and_keeps_what_it_has(stage: House) -> None:
     body = bytes(20_000)
     with stage.away():
         answers = [ask(one, "POST", f"/take/full-{number}", body) for number in range(6)]
-    kept = [answer for answer in answers if answer.status == 202]
+        kept = [answer for answer in answers if answer.status == 202]
+        until(lambda: health(one)["entries"] == len(kept), lambda: health(one))
     refused = answers[len(kept) :]
     for answer in kept:
         assert outcome(one, answer)["status"] == "done"
@@ -213,6 +240,9 @@ def test_a_sealed_journal_shows_nothing_and_opens_to_its_key_alone(stage: House)
     with stage.away():
         sent = ask(one, "POST", "/take/sealed", secret, [("Authorization", "Bearer hunter2")])
         kill(one)
+        assert {file.stat().st_mode & 0o777 for file in stage.state.iterdir()} == {0o600}
+        assert stage.state.stat().st_mode & 0o777 == 0o700
+        assert "/take/sealed" in stage.journal("list", environment=key)
         files = {file.name: file.read_bytes() for file in stage.state.iterdir() if file.is_file()}
         with ThreadPoolExecutor() as several:
             asked = ({"HOLDFAST_JOURNAL_KEY": "another key, as long as the other"}, {})

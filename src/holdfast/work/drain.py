@@ -108,10 +108,11 @@ class Drain:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._woken.set)
 
-    async def stop(self, within: float) -> list[str]:
+    async def stop(self, within: float, cut: Callable[[], None] = lambda: None) -> list[str]:
         """Lease nothing more, wait *within* seconds for what runs, then cancel it and give it back.
 
-        The requests that were cancelled, by method and path.
+        Before that *cut* ends what it waits for: a thread is not cancelled. The requests that were
+        cancelled, by method and path.
         """
         self._stopping = True
         self._woken.set()
@@ -119,6 +120,8 @@ class Drain:
         tasks = {task for task in working if task is not None}
         left = (await asyncio.wait(tasks, timeout=within))[1] if tasks else set()
         named = [_named(live.entry) for live in self._live.values() if not live.settling]
+        if left:
+            cut()
         for task in left:
             task.cancel()
         if left:
