@@ -19,8 +19,10 @@ import orjson
 TABLE = "holdfast_idempotency"
 KEEP_S = 86400
 PRUNE_AT_ONCE = 10_000
-_BUSY = frozenset({"57014", "53100", "53200", "53400", "54000", "55000"})  # says nothing of the table
-_BUSY_SQLITE = re.compile(r"locked|busy|disk is full|disk I/O|interrupted", re.IGNORECASE)
+# What speaks against the table for good: no right, no such thing, read-only, not supported.
+_SPOILING = frozenset({"25006", "3D000", "0A000"})
+_SPOILING_CLASSES = frozenset({"42", "3F"})
+_SPOILING_SQLITE = re.compile(r"readonly|no such|has no column|unable to open|not a database", re.IGNORECASE)
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
@@ -122,8 +124,13 @@ _SQLITE = {
 
 
 def spoils(code: str | None, text: str) -> bool:
-    """Whether a failure (its SQLSTATE, its text) speaks against the table, and not of the moment."""
-    return code not in _BUSY if code else not _BUSY_SQLITE.search(text)
+    """Whether a failure (its SQLSTATE, its text) speaks against the table, and not of the moment.
+
+    In doubt no: without the table the same key would be run twice.
+    """
+    if code and not code.startswith("SQLITE"):
+        return code in _SPOILING or code[:2] in _SPOILING_CLASSES
+    return _SPOILING_SQLITE.search(text) is not None
 
 
 def asked(keys: Iterable[str]) -> tuple[str]:

@@ -20,6 +20,7 @@ from holdfast.databases.sqlalchemy_driver import LIBRARIES, OURS, PROBING, Engin
 from holdfast.databases.wire import keep_alive
 from holdfast.faults.category import Category, Fault, Outcome
 
+_NO_CONNECTION = "08001"
 _UNDOING: set[asyncio.Task[None]] = set()
 
 AWAY = Fault(
@@ -94,6 +95,8 @@ class Connecting:
         database = self.database
         message = f"database {database.name!r} is away ({database.cause}); no connection was attempted"
         error: Exception = self._dialect.dbapi.OperationalError(message)
+        # SQLSTATE's word for it, for whoever judges it: of asyncpg's class alone nobody could tell.
+        error.sqlstate = _NO_CONNECTION  # type: ignore[attr-defined]
         if request is not None:
             ledger = request.ledger
             ledger.fault, ledger.error, ledger.lost = AWAY, error, database.name
