@@ -69,9 +69,9 @@ async def test_killed_between_commit_and_answer_it_is_never_done_twice(
     there = placed(postgresql, reference)
     with running(shop, environment) as one:
         async with client_of(one) as client:
-            age(postgresql, 0)  # however long the start took
+            age(postgresql, -60)  # young, however long the start took
             soon = await client.order(reference, key)
-            age(postgresql, 60)
+            age(postgresql, 120)
             later = await client.order(reference, key)
 
     assert there == int(reached)
