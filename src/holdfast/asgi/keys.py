@@ -97,11 +97,12 @@ class Keys:
             return "idempotency_key_missing" if missing else None
         if not self.rules.active:
             return None
+        whole = True
         try:
             sent = await body.whole(self.rules.body_bytes)
         except BodyTooLongError:
-            sent = body.beginning()[: self.rules.body_bytes]
-        fingerprint = fingerprint_of(request.method, request.path, query, sent, request.headers)
+            sent, whole = body.beginning()[: self.rules.body_bytes], False
+        fingerprint = fingerprint_of(request.method, request.path, query, sent, request.headers, whole=whole)
         claim = Claim(name_of(request.key, request.method, request.path), fingerprint)
         held = self._running.setdefault(claim.name, claim)
         if held is claim:

@@ -129,6 +129,9 @@ class MarkerTable:
                 await ending.run(_BLOCKERS.format(pid=int(pid)))
             _, inserted = inserting.result()
             await asking.run("ROLLBACK")
+        except BaseException:
+            asking.abort()  # it may be waiting for a lock
+            raise
         finally:
             await asking.close()
             await ending.close()

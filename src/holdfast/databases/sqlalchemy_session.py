@@ -52,11 +52,15 @@ class OwnSession:
     ) -> tuple[list[Any], int]:
         """The same; after so many seconds the connection is ended, and that is what is raised."""
         running = asyncio.ensure_future(self.run(statement, parameters))
-        if not (await asyncio.wait([running], timeout=seconds))[0] and self._connection is not None:
-            link = self._hooks.link(self._connection)
-            if link is not None:
-                link.abort()
+        if not (await asyncio.wait([running], timeout=seconds))[0]:
+            self.abort()
         return await running
+
+    def abort(self) -> None:
+        """End the connection at once; whoever waits for a statement on it gets an error."""
+        link = None if self._connection is None else self._hooks.link(self._connection)
+        if link is not None:
+            link.abort()
 
     async def close(self) -> None:
         """End it, without waiting for the other side."""

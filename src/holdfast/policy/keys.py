@@ -46,12 +46,24 @@ def name_of(key: str, method: str, path: str) -> str:
     return hashlib.sha256("\0".join((method, path, key)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def fingerprint_of(method: str, path: str, query: bytes, body: bytes, headers: dict[bytes, bytes]) -> str:
-    """What two requests with the same key must share: the payload, and the credentials."""
+def fingerprint_of(
+    method: str,
+    path: str,
+    query: bytes,
+    body: bytes,
+    headers: dict[bytes, bytes],
+    *,
+    whole: bool = True,
+) -> str:
+    """What two requests with the same key must share: the payload, and the credentials.
+
+    Of a body that is not *whole*, its beginning and its declared length count.
+    """
     payload = hashlib.sha256()
     for part in (method.encode(), path.encode("utf-8", "surrogatepass"), query):
         payload.update(part + b"\0")
-    payload.update(headers.get(b"content-length", b"") + b"\0" + body)
+    length = str(len(body)).encode() if whole else headers.get(b"content-length", b"")
+    payload.update(length + b"\0" + body)
     given = next((name + b"=" + headers[name] for name in _CREDENTIALS if name in headers), b"")
     return f"{payload.hexdigest()[:32]}:{hashlib.sha256(given).hexdigest()[:32]}"
 

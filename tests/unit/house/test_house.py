@@ -66,7 +66,7 @@ def test_every_public_name_promises_something() -> None:
         assert inspect.getdoc(getattr(holdfast, name)), name
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/transactions.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/transactions.md", "docs/journal.md"])
 def test_documented_snippets_run(document: str) -> None:
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
 

@@ -87,9 +87,10 @@ class Sent:
     query: bytes = b"a=1"
     body: bytes = b'{"item": 1}'
     headers: dict[bytes, bytes] = field(default_factory=dict)
+    whole: bool = True
 
     def fingerprint(self) -> str:
-        return fingerprint_of(self.method, self.path, self.query, self.body, self.headers)
+        return fingerprint_of(self.method, self.path, self.query, self.body, self.headers, whole=self.whole)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ class Sent:
         Sent(query=b"a=2"),
         Sent(query=b"", body=b'a=1\0{"item": 1}'),
         Sent(body=b'{"item": 2}'),
-        Sent(headers={b"content-length": b"10000000"}),
+        Sent(headers={b"content-length": b"10000000"}, whole=False),
         Sent(headers={b"authorization": b"Bearer ann"}),
         Sent(headers={b"x-api-key": b"ann"}),
         Sent(headers={b"cookie": b"session=ann"}),
@@ -129,6 +130,11 @@ def test_the_same_credential_under_another_name_is_another_sender() -> None:
     two = Sent(headers={b"x-api-key": b"ann"}).fingerprint()
 
     assert one != two
+
+
+def test_a_whole_body_is_the_same_however_it_was_sent() -> None:
+    """Once with its length, once in chunks."""
+    assert Sent(headers={b"content-length": b"11"}).fingerprint() == Sent().fingerprint()
 
 
 def test_what_has_nothing_to_do_with_the_work_changes_nothing() -> None:
