@@ -19,7 +19,8 @@ run: $(READY)  ## Start the demo: a shop, its PostgreSQL, and a button that stop
 	@exec $(BIN)/holdfast demo
 
 test: check  ## Check, then run every test against real servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/property
+	$(BIN)/python -m pytest tests/real tests/crash
 
 unit: $(READY)  ## The fast tests only
 	$(BIN)/python -m pytest tests/unit tests/property
