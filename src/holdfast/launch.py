@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from holdfast.app import Holdfast, patience, starts_without_database
@@ -42,7 +41,6 @@ from holdfast.work.journal import JournalUnusableError
 
 _FOLDER = "folder with HOLDFAST_STATE_DIR"
 _SERVER = "server with HOLDFAST_JOURNAL_URL"
-_TURN_S = 0.02
 _REST_S = 0.5  # for what is left to itself, after everything else has ended
 
 
@@ -305,7 +303,7 @@ class _Launch:
             timeout=self._settings.shutdown_timeout_s,
         )
         status = await stop.run()
-        return await self._leave(status, stop.until)
+        return await self._leave(status)
 
     async def _close(self) -> None:
         if self._lifespan is not None:
@@ -322,15 +320,15 @@ class _Launch:
             self._server.drop()
             await self._server.end()
 
-    async def _leave(self, status: int, until: float) -> int:
-        """What has not ended by the moment *until*, and the interpreter would wait for without end,
-        is named and left behind."""
+    async def _leave(self, status: int) -> int:
+        """What does not end, and the runner would wait for without end, is named and left behind."""
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
         hanging = (await asyncio.wait(left, timeout=_REST_S))[1] if left else set()
-        while (threads := _working()) and not hanging and monotonic() < until:  # noqa: ASYNC110 - they tell nobody
-            await asyncio.sleep(_TURN_S)
+        if not hanging and not status:
+            return 0
+        threads = [one.name for one in threading.enumerate() if _works(one)]
         if hanging or threads:
             tasks = [task.get_name() for task in hanging]
             self._told.write("error", "left with work still going on", {"tasks": tasks, "threads": threads})
@@ -338,10 +336,6 @@ class _Launch:
             sys.stdout.flush()
             os._exit(status or 1)
         return status
-
-
-def _working() -> list[str]:
-    return [one.name for one in threading.enumerate() if _works(one)]
 
 
 def _works(thread: threading.Thread) -> bool:
