@@ -20,7 +20,8 @@ run: $(READY)  ## Start the demo: a shop, its PostgreSQL, and a button that stop
 
 test: check  ## Check, then run every test against real servers
 	$(BIN)/python -m pytest -n $(WORKERS) tests/unit tests/property
-	$(BIN)/python -m pytest tests/real tests/crash
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/real
+	$(BIN)/python -m pytest -n $(WORKERS) tests/crash
 
 unit: $(READY)  ## The fast tests only
 	$(BIN)/python -m pytest tests/unit tests/property

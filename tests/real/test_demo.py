@@ -214,7 +214,7 @@ def test_orders_sent_while_the_database_is_stopped_wait_and_succeed(lasting: Dem
 
 def test_a_journaled_order_is_confirmed_once_the_database_is_back(lasting: Demo) -> None:
     """JRN-1, JRN-2: its customer does not wait, and the page asks what became of it."""
-    lasting.order("before")
+    lasting.order("before the unhurried one")
     lasting.press("/database/stop")
     headers = {"content-type": "application/json", "idempotency-key": "unhurried-1"}
     content = {"reference": "unhurried-1", "item_id": 1}

@@ -64,8 +64,12 @@ class OwnSession:
 
     async def close(self) -> None:
         """End it, without waiting for the other side."""
-        with contextlib.suppress(Exception):
-            await self._somewhere(self._end)
+        try:
+            with contextlib.suppress(Exception):
+                await self._somewhere(self._end)
+        finally:
+            if not self._dialect.is_async:
+                self._end()  # cancelled before its turn came
         if self._thread is not None:
             self._thread.shutdown(wait=False)
             self._thread = None
