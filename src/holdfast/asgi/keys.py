@@ -32,6 +32,7 @@ from holdfast.work.events import AnswersNotKept
 _LOOK_AGAIN_S = 0.1
 _MOST_UNWRITTEN = 10_000
 _AT_ONCE = 200  # answers in one statement
+_GATHER_S = 0.002  # for others to go along: they have left, and this process knows them meanwhile
 _TRIES = 3  # at a statement that a busy database had no time for
 
 
@@ -220,6 +221,7 @@ class Keys:
     async def _write(self) -> None:
         """Write down answers until none is left; a database that is away is waited for."""
         while self._unwritten:
+            await asyncio.sleep(_GATHER_S)
             database = next(iter(self._unwritten.values()))[0]
             batch = [one for where, one in self._unwritten.values() if where is database][:_AT_ONCE]
             store = database.markers
@@ -276,6 +278,7 @@ class _Asking:
 
     async def _ask(self) -> None:
         while self._waiting:
+            await asyncio.sleep(0)  # whoever comes in the same turn goes along
             waiting, self._waiting = self._waiting, {}
             rows: dict[str, Row] = {}
             failure: Exception | None = None
