@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from holdfast.context import Ledger, Request
 
+LOOK_AFTER_S = 0.01  # the kernel is not asked about one in use a moment ago: that costs a turn
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
 
 

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,6 +28,7 @@ from holdfast.databases.adopt import REGISTRY
 from holdfast.databases.link import Link
 from holdfast.databases.reading import changes_rows
 from holdfast.databases.sqlalchemy_again import replace
+from holdfast.databases.sqlalchemy_driver import touched
 from holdfast.databases.sqlalchemy_markers import MarkerTable
 from holdfast.events import BUS, CommitInDoubt, CommitResolved
 from holdfast.faults.category import Category, Fault, Outcome
@@ -90,20 +92,21 @@ class Commits:
 
     def framed(self, link: Link, connection: Any, write: Callable[[], None]) -> None:
         """Do *write*, which would have committed by itself, with its marker; raises what the driver does."""
+        plain = partial(touched, self._hooks.engine.dialect, connection)
         try:
             link.began = monotonic()
-            _plain(connection, "BEGIN")
+            plain("BEGIN")
             write()
             marked = self._marked(link, connection)
         except BaseException as error:
             self._hooks.failed(link, error)
             with contextlib.suppress(Exception):  # a lost one needs none
-                _plain(connection, "ROLLBACK")
+                plain("ROLLBACK")
             self._settle(link, Commit.ROLLED_BACK, None)
             raise
         finally:
             link.began = 0.0
-        self._commit(link, connection, lambda: _plain(connection, "COMMIT"), marked, None)
+        self._commit(link, connection, lambda: plain("COMMIT"), marked, None)
 
     def sent(self, link: Link) -> None:
         """COMMIT, or a write that commits by itself, is on its way."""
@@ -129,7 +132,7 @@ class Commits:
         self,
         link: Link,
         connection: Any,
-        commit: Callable[[], None],
+        commit: Callable[[], object],
         marked: Marked | None,
         number: str | None,
     ) -> None:
@@ -150,7 +153,7 @@ class Commits:
             raise
         self._settle(link, Commit.COMMITTED, marked)
 
-    def _send(self, link: Link, commit: Callable[[], None]) -> None:
+    def _send(self, link: Link, commit: Callable[[], object]) -> None:
         link.began = monotonic()
         try:
             commit()
@@ -216,14 +219,12 @@ class Commits:
     def _written(self, link: Link, connection: Any, marked: Marked) -> bool:
         """Insert it; False when it is there already. Raises what the driver raises."""
         marker = marked.marker
-        cursor = connection.cursor()
+        row = (marker.key, marked.number, marker.fingerprint)
         try:
             link.began = monotonic()
-            cursor.execute(self.table.mark, (marker.key, marked.number, marker.fingerprint))
-            return bool(cursor.rowcount != 0)
+            return touched(self._hooks.engine.dialect, connection, self.table.mark, row) != 0
         finally:
             link.began = 0.0
-            cursor.close()
 
     def _applied_before(self, link: Link, marker: Marker) -> NoReturn:
         marker.existed, marker.database = True, self._database.name
@@ -348,24 +349,6 @@ class Commits:
             )
         )
         return Commit.UNKNOWN
-
-
-def _plain(connection: Any, statement: str) -> None:
-    """Send *statement*, one without parameters and rows."""
-    simply = getattr(connection.driver_connection, "reload_schema_state", None) and getattr(
-        connection.dbapi_connection, "_handle_exception", None
-    )
-    if simply:  # asyncpg would prepare it first: another round trip
-        try:
-            await_only(connection.driver_connection.execute(statement))
-        except Exception as error:  # noqa: BLE001 - translated into what SQLAlchemy expects
-            simply(error)
-        return
-    cursor = connection.cursor()
-    try:
-        cursor.execute(statement)
-    finally:
-        cursor.close()
 
 
 def _in_force(link: Link) -> Marker | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import QueuePool
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from holdfast.databases import asyncpg, psycopg
 from holdfast.databases.wire import knock_postgresql
@@ -120,14 +120,20 @@ class EngineSession:
             raise
 
     async def close(self) -> None:
-        """End it, without waiting for the other side."""
+        """End it, without waiting for the other side, nor for a ping that is still out."""
         with contextlib.suppress(Exception):
             if self._dialect.is_async:
                 driver = self._connection.driver_connection
                 terminate = getattr(driver, "terminate", None)
                 await (_now(terminate) if terminate else driver.close())
             else:
-                await in_thread(lambda: self._dialect.do_close(self._connection))
+                await in_thread(self._end)
+
+    def _end(self) -> None:
+        library = LIBRARIES.get(self._dialect.driver)
+        if library is not None:
+            library.aborter(self._connection)()  # a thread that pings on it would not see it closed
+        self._dialect.do_close(self._connection)
 
 
 def _ended(pinging: asyncio.Future[Any]) -> None:
@@ -141,37 +147,77 @@ async def _now(function: Callable[[], None]) -> None:
 
 
 async def in_thread(function: Callable[[], Any], undo: Callable[[Any], None] | None = None) -> Any:
-    """Run *function* in a thread that nobody has to wait for; a result that came late is undone."""
+    """Run *function* in a thread that nobody has to wait for; a result that nobody waits for is undone."""
     loop = asyncio.get_running_loop()
-    result: asyncio.Future[Any] = loop.create_future()
+    done: asyncio.Future[None] = loop.create_future()
+    outcome: list[tuple[Any, BaseException | None]] = []
+    handing = threading.Lock()
+    left = False
+    probing = PROBING.get()
 
-    def settle(value: Any, error: BaseException | None) -> None:
-        if result.done():
+    def undone() -> None:
+        for value, error in outcome:
             if error is None and undo is not None:
-                threading.Thread(target=_quietly, args=(undo, value), daemon=True).start()
-        elif error is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(value)
+                _quietly(undo, value)
 
     def run() -> None:
+        PROBING.set(probing)
         try:
             value, error = function(), None
         except BaseException as raised:  # noqa: BLE001 - handed to whoever awaits
             value, error = None, raised
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody awaits any more
-            loop.call_soon_threadsafe(settle, value, error)
+        with handing:
+            outcome.append((value, error))
+            late = left
+        if late:
+            undone()
+            return
+        with contextlib.suppress(RuntimeError):  # its loop has ended: whoever awaited leaves, and undoes it
+            loop.call_soon_threadsafe(_wake, done)
 
-    probing = PROBING.get()
+    threading.Thread(target=run, name="holdfast-probe", daemon=True).start()
+    try:
+        await done
+    except BaseException:
+        with handing:
+            left = True
+            came = bool(outcome)
+        if came:
+            threading.Thread(target=undone, name="holdfast-probe", daemon=True).start()
+        raise
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value
 
-    def run_probing() -> None:
-        PROBING.set(probing)
-        run()
 
-    threading.Thread(target=run_probing, name="holdfast-probe", daemon=True).start()
-    return await result
+def _wake(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
 
 
 def _quietly(undo: Callable[[Any], None], value: Any) -> None:
     with contextlib.suppress(Exception):
         undo(value)
+
+
+def touched(dialect: Any, connection: Any, statement: str, parameters: tuple[Any, ...] = ()) -> int:
+    """Send *statement* on a connection of the pool; how many rows it touched.
+
+    Past SQLAlchemy's adapter where the library can do it with less work; what it raises is
+    translated into what SQLAlchemy expects all the same.
+    """
+    execute = getattr(LIBRARIES.get(dialect.driver), "execute", None) if dialect.is_async else None
+    translate = getattr(connection.dbapi_connection, "_handle_exception", None)
+    if execute is not None and translate is not None:
+        try:
+            return int(await_only(execute(connection.driver_connection, statement, parameters)))
+        except Exception as error:
+            translate(error)  # raises the adapter's word for it
+            raise
+    cursor = connection.cursor()
+    try:
+        cursor.execute(statement, parameters)
+        return int(cursor.rowcount)
+    finally:
+        cursor.close()

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, event, exc
 
 from holdfast.context import REQUEST, STRAYS, Request
 from holdfast.databases.database import Database
-from holdfast.databases.link import Link
+from holdfast.databases.link import LOOK_AFTER_S, Link
 from holdfast.databases.reading import commits, reads_only
 from holdfast.databases.sqlalchemy_again import ATTEMPTS, exchange, may_send_again
 from holdfast.databases.sqlalchemy_commit import Commits
@@ -29,7 +29,6 @@ from holdfast.faults.said import said
 from holdfast.policy.replay import Commit
 
 PING_AFTER_S = 1.0
-LOOK_AFTER_S = 0.01  # the kernel is not asked about one in use a moment ago: that costs a turn
 
 POOL_EXHAUSTED = Fault(
     category=Category.OVERLOAD,

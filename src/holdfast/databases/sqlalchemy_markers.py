@@ -43,7 +43,7 @@ class MarkerTable:
         self._sessions: tuple[tuple[OwnSession, asyncio.Lock], ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._preparing: asyncio.Lock | None = None
-        self._pruned_at = 0.0
+        self._pruned_at = -PRUNE_EVERY_S  # due at once, on a machine that has just started too
 
     @property
     def mark(self) -> str:
@@ -62,8 +62,7 @@ class MarkerTable:
         """What is kept under *keys*; raises what the driver raises when the database is lost."""
         session, turn = self._own(0)
         async with turn:
-            rows, _ = await session.run(self._statements.look, asked(keys), brief=True)
-        return found(rows)
+            return found(await session.read(self._statements.look, asked(keys)))
 
     async def keep(self, answers: list[Written]) -> None:
         """Write down *answers*; those that are there stay. Now and then forgets what is too old."""

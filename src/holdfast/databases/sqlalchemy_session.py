@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.util import greenlet_spawn
 
-from holdfast.databases.sqlalchemy_driver import OURS
+from holdfast.databases.link import LOOK_AFTER_S, Link
+from holdfast.databases.sqlalchemy_driver import LIBRARIES, OURS
 
 if TYPE_CHECKING:
     from holdfast.databases.sqlalchemy_hooks import Hooks
@@ -35,17 +37,28 @@ class OwnSession:
         self._opened = False
         self._connection: Any = None
         self._thread: ThreadPoolExecutor | None = None
+        library = LIBRARIES.get(self._dialect.driver) if self._dialect.is_async else None
+        self._fetch = getattr(library, "fetch", None)
 
-    async def run(
-        self, statement: str, parameters: tuple[Any, ...] = (), *, brief: bool = False
-    ) -> tuple[list[Any], int]:
-        """The rows, and how many were touched; raises what the driver raises.
-
-        A *brief* one never waits for anybody's lock: unanswered by a living server, its connection
-        is taken for dead and ended by the watch, as with a ping.
-        """
-        result: tuple[list[Any], int] = await self._somewhere(self._run, statement, parameters, brief)
+    async def run(self, statement: str, parameters: tuple[Any, ...] = ()) -> tuple[list[Any], int]:
+        """The rows, and how many were touched; raises what the driver raises."""
+        result: tuple[list[Any], int] = await self._somewhere(self._run, statement, parameters)
         return result
+
+    async def read(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
+        """The rows of one that never waits for anybody's lock; raises what the driver raises.
+
+        Unanswered by a living server, its connection is taken for dead and ended by the watch, as
+        with a ping.
+        """
+        if self._fetch is None:
+            rows, _ = await self._somewhere(self._run, statement, parameters, True)
+            return list(rows)
+        if self._usable() is None:
+            await self._somewhere(self._open)
+        with self._outstanding(brief=True):
+            read: list[Any] = await self._fetch(self._connection.driver_connection, statement, parameters)
+            return read
 
     async def run_within(
         self, seconds: float, statement: str, parameters: tuple[Any, ...] = ()
@@ -63,16 +76,15 @@ class OwnSession:
             link.abort()
 
     async def close(self) -> None:
-        """End it, without waiting for the other side."""
-        try:
+        """End it, without waiting for the other side. Cancelled or not, it is ended."""
+        if self._dialect.is_async:
             with contextlib.suppress(Exception):
-                await self._somewhere(self._end)
-        finally:
-            if not self._dialect.is_async:
-                self._end()  # cancelled before its turn came
-        if self._thread is not None:
-            self._thread.shutdown(wait=False)
-            self._thread = None
+                await greenlet_spawn(self._end)
+        elif self._thread is not None:
+            thread, self._thread = self._thread, None
+            ended = asyncio.wrap_future(thread.submit(self._end))  # after what it is doing
+            thread.shutdown(wait=False)
+            await asyncio.shield(ended)
 
     async def _somewhere(self, function: Any, *args: Any) -> Any:
         if self._dialect.is_async:
@@ -83,29 +95,41 @@ class OwnSession:
 
     # ---- in a greenlet, or in our thread --------------------------------------------------------
 
-    def _run(self, statement: str, parameters: tuple[Any, ...], brief: bool) -> tuple[list[Any], int]:
-        hooks = self._hooks
-        link = None if self._connection is None else hooks.link(self._connection)
-        if link is None or link.is_gone():
-            self._end()
-            if self._once and self._opened:
-                message = "the connection was lost between two statements"
-                raise ConnectionResetError(message)
-            link = self._open()
+    def _run(self, statement: str, parameters: tuple[Any, ...], brief: bool = False) -> tuple[list[Any], int]:
+        if self._usable() is None:
+            self._open()
+        with self._outstanding(brief=brief):
+            return _executed(self._connection, statement, parameters)
+
+    def _usable(self) -> Link | None:
+        """What is known of the connection, if there is one that can be used."""
+        link = None if self._connection is None else self._hooks.link(self._connection)
+        if link is None or link.cut or (monotonic() - link.used_at > LOOK_AFTER_S and link.is_gone()):
+            return None
+        return link
+
+    @contextlib.contextmanager
+    def _outstanding(self, *, brief: bool) -> Iterator[None]:
+        """While a statement is on its way, for the watch to see; one that fails ends the connection."""
+        link = self._hooks.link(self._connection)
+        assert link is not None
         link.pinging = brief
         link.began = monotonic()
         try:
-            rows, touched = _executed(self._connection, statement, parameters)
+            yield
         except BaseException:
             self._end()
             raise
         finally:
             link.began, link.pinging = 0.0, False
             link.used_at = monotonic()
-        hooks.database.heard_at = monotonic()
-        return rows, touched
+        self._hooks.database.heard_at = monotonic()
 
-    def _open(self) -> Any:
+    def _open(self) -> None:
+        self._end()
+        if self._once and self._opened:
+            message = "the connection was lost between two statements"
+            raise ConnectionResetError(message)
         if self._hooks.database.away:  # who asks waits where waiting is counted, and its client watched
             raise self._hooks.connecting.away(None)
         self._opened = True
@@ -124,7 +148,6 @@ class OwnSession:
         except BaseException:
             self._end()
             raise
-        return link
 
     def _end(self) -> None:
         connection, self._connection = self._connection, None

@@ -275,7 +275,11 @@ class Watch:
     async def _open(self, database: Database, timeout: float) -> Session:
         began = self.clock.monotonic()
         session = await asyncio.wait_for(database.driver.open(), timeout)
-        await asyncio.wait_for(session.ping(), max(0.1, timeout - (self.clock.monotonic() - began)))
+        try:
+            await asyncio.wait_for(session.ping(), max(0.1, timeout - (self.clock.monotonic() - began)))
+        except BaseException:
+            await session.close()
+            raise
         database.vouched_at = self.clock.monotonic()
         return session
 

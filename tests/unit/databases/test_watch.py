@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fake_driver import FakeDriver, Mode
+from fake_driver import FakeDriver, FakeSession, Mode
 from jumping import until
 from stand import Stand
 
@@ -197,6 +197,27 @@ def test_a_database_that_was_renamed_is_watched_on(stand: Stand) -> None:
     stand.play(scene)
 
     assert stand.names().count("DatabaseLost") == 1
+
+
+@pytest.mark.parametrize("breaks", [True, False], ids=["fails", "is not answered"])
+def test_a_login_whose_first_ping_goes_wrong_leaves_no_connection(stand: Stand, breaks: bool) -> None:
+    """DB-10: nobody else would close it."""
+    opens = stand.driver.open
+
+    async def opened() -> FakeSession:
+        session = await opens()
+        stand.driver.turn(Mode.ANSWERS if breaks else Mode.SILENT)
+        session.lost = breaks
+        return session
+
+    async def scene(stand: Stand) -> None:
+        stand.driver.open = opened  # type: ignore[method-assign]
+        with pytest.raises((ConnectionResetError, TimeoutError)):
+            await stand.watch.connect(stand.database, 2.0)
+
+    stand.play(scene)
+
+    assert [one.closed for one in stand.driver.sessions] == [True]
 
 
 @pytest.mark.parametrize(
