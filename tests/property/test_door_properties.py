@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from holdfast.asgi import door as module
 from holdfast.asgi.body import Body
-from holdfast.asgi.door import Door, Rules, Verdict
+from holdfast.asgi.door import Door, Rules
+from holdfast.asgi.line import Verdict
 from holdfast.context import Request
 from holdfast.databases.database import Database
 from holdfast.databases.monitor import Connected, Disconnected, Recovering, Suspect
@@ -199,7 +200,7 @@ class DoorSchedule(RuleBasedStateMachine):
     @invariant()
     def turns_are_neither_leaked_nor_invented(self) -> None:
         if hasattr(self, "door"):
-            queue = self.door._queues["main"]
+            queue = self.door._lines["main"]
             assert queue.going == len(self.inside)
             assert FIRST <= queue.window.width <= POOL
             assert queue.going <= POOL
@@ -215,7 +216,7 @@ class DoorSchedule(RuleBasedStateMachine):
     def whoever_may_go_goes(self) -> None:
         """Nobody starves: with the database settled, either none waits or the window is full."""
         if hasattr(self, "door") and self.database.settled and self.waiting:
-            queue = self.door._queues["main"]
+            queue = self.door._lines["main"]
             assert queue.going >= queue.window.width
 
     @invariant()

@@ -10,39 +10,24 @@
 
 The owner of a door is the server's loop: every method is called there, and what the watch's
 thread has to say is handed over with `call_soon_threadsafe`. After an outage those who waited go
-first come first served, no faster than the answers come back: the window (`policy/window.py`)
-starts small and opens while that helps, up to what the pool can serve.
+first come first served (`line.py`), no faster than the answers come back: the window
+(`policy/window.py`) starts small and opens while that helps, up to what the pool can serve.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
 from time import monotonic, process_time
 
 from holdfast.asgi.body import Body
+from holdfast.asgi.line import Line, Verdict, Waiter
 from holdfast.context import Request
 from holdfast.databases.database import Database
 from holdfast.databases.monitor import Drained
 from holdfast.events import BUS, Bus, RequestHeld
-from holdfast.policy.window import Window
-
-LARGEST_WINDOW = 32
-
-
-class Verdict(Enum):
-    """What became of a request at the door."""
-
-    GO = "go"
-    TIMED_OUT = "timed out"
-    OUTAGE_TOO_LONG = "outage too long"
-    FULL = "full"
-    STOPPING = "stopping"
-    GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +50,7 @@ class Door:
         self.waiting_inside = 0  # of them, those who have been inside
         self._bus = bus
         self._report = report
-        self._queues: dict[str, Queue] = {}
+        self._lines: dict[str, Line] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unlisten: list[Callable[[], None]] = []
 
@@ -73,17 +58,17 @@ class Door:
         """Listen to *databases* from now on; ones already known are left as they are."""
         self._loop = loop
         for database in databases:
-            if database.name not in self._queues:
-                self._queues[database.name] = Queue(database)
+            if database.name not in self._lines:
+                self._lines[database.name] = Line(database)
                 self._unlisten.append(database.listen(self._changed))
         self._refresh_shut()
 
     def close(self) -> None:
         """We are stopping: whoever waits is refused, and nobody may wait any more."""
         self.stopping = True
-        for queue in self._queues.values():
-            while queue.waiters:
-                queue.waiters.popleft().settle(Verdict.STOPPING)
+        for line in self._lines.values():
+            for waiter in line:
+                waiter.settle(Verdict.STOPPING)
 
     def leaves_with(self, undo: Callable[[], None]) -> None:
         """Call *undo* when the door is left."""
@@ -97,15 +82,15 @@ class Door:
 
     def waiting_for(self, name: str) -> int:
         """How many wait for the database of that name. From any thread."""
-        queue = self._queues.get(name)
-        return 0 if queue is None else len(queue.waiters)
+        line = self._lines.get(name)
+        return 0 if line is None else len(line)
 
     def first_shut(self, names: Iterable[str]) -> Database | None:
         """The first of those databases that a new request would have to wait for."""
         for name in names:
-            queue = self._queues.get(name)
-            if queue is not None and (queue.database.away or queue.waiters):
-                return queue.database
+            line = self._lines.get(name)
+            if line is not None and (line.database.away or len(line)):
+                return line.database
         return None
 
     async def wait(
@@ -126,10 +111,10 @@ class Door:
         left = min(patience - request.held_for, request.deadline_at - monotonic())
         if left <= 0:
             return Verdict.TIMED_OUT
-        queue = self._queue_of(database)
+        line = self._line_of(database)
         postponable = request.patience_s is not None
-        waiter = Waiter(asyncio.get_running_loop(), left, request.arrived_at, queue.give_up, postponable)
-        queue.join(waiter)
+        waiter = Waiter(asyncio.get_running_loop(), left, request.arrived_at, line.give_up, postponable)
+        line.join(waiter)
         self.waiting += 1
         self.waiting_inside += entered
         began = monotonic()
@@ -139,12 +124,12 @@ class Door:
             )
         )
         body.watch(waiter.gone)
-        self._advance(queue)
+        self._advance(line)
         try:
             verdict = await waiter.future
         except asyncio.CancelledError:
             if waiter.future.done() and not waiter.future.cancelled():
-                self._return_turn(queue, waiter.future.result())
+                self._return_turn(line, waiter.future.result())
             raise
         finally:
             self.waiting -= 1
@@ -152,20 +137,19 @@ class Door:
             waiter.close()
             body.unwatch()
             request.held_for += monotonic() - began
-            with contextlib.suppress(ValueError):
-                queue.waiters.remove(waiter)
+            line.leave(waiter)
         if verdict is Verdict.GO and request.abandoned:
-            self._return_turn(queue, verdict)
+            self._return_turn(line, verdict)
             return Verdict.GONE
         return verdict
 
     def went(self, database: Database, *, answered: bool) -> None:
         """A request that was let go has been answered, or has failed again."""
-        queue = self._queue_of(database)
-        queue.going -= 1
+        line = self._line_of(database)
+        line.going -= 1
         if answered:
-            queue.window.answered(monotonic(), process_time(), queue.largest())
-        self._advance(queue)
+            line.window.answered(monotonic(), process_time(), line.largest())
+        self._advance(line)
 
     # ---- inside ---------------------------------------------------------------------------------
 
@@ -189,22 +173,22 @@ class Door:
 
     async def _send_ahead(self, database: Database) -> None:
         """Whoever waits and can be written down instead goes before one that need not wait at all."""
-        for waiter in list(self._queue_of(database).waiters):
+        for waiter in self._line_of(database):
             if waiter.postponable:
                 waiter.settle(Verdict.TIMED_OUT)
         await asyncio.sleep(0)  # one turn, in which all of them hand over what is to be written
 
-    def _queue_of(self, database: Database) -> Queue:
-        queue = self._queues.get(database.name)
-        if queue is None:
+    def _line_of(self, database: Database) -> Line:
+        line = self._lines.get(database.name)
+        if line is None:
             self.open_for([database], asyncio.get_running_loop())
-            queue = self._queues[database.name]
-        return queue
+            line = self._lines[database.name]
+        return line
 
-    def _return_turn(self, queue: Queue, verdict: Verdict) -> None:
+    def _return_turn(self, line: Line, verdict: Verdict) -> None:
         if verdict is Verdict.GO:
-            queue.going -= 1
-            self._advance(queue)
+            line.going -= 1
+            self._advance(line)
 
     def _changed(self, database: Database) -> None:
         """In the watch's thread: the state of *database* has changed."""
@@ -214,94 +198,25 @@ class Door:
                 loop.call_soon_threadsafe(self._follow, database)
 
     def _follow(self, database: Database) -> None:
-        queue = self._queue_of(database)
+        line = self._line_of(database)
         if database.away:
-            queue.window.narrow()
-        self._advance(queue)
+            line.window.narrow()
+        self._advance(line)
         self._refresh_shut()
 
-    def _advance(self, queue: Queue) -> None:
+    def _advance(self, line: Line) -> None:
         """Let go as many as the window allows, and say so when nobody is left."""
-        if not queue.database.settled:
+        if not line.database.settled:
+            line.stops()
             return
-        while queue.waiters and queue.going < queue.window.width:
-            if queue.waiters.popleft().settle(Verdict.GO):
-                queue.going += 1
-        if not queue.waiters:
-            self._report(queue.database, Drained())
+        line.moves(monotonic())
+        while len(line) and line.going < line.window.width:
+            if line.next().settle(Verdict.GO):
+                line.going += 1
+        if not len(line):
+            self._report(line.database, Drained())
             if self.shut:
                 self._refresh_shut()
 
     def _refresh_shut(self) -> None:
-        self.shut = self.stopping or any(
-            queue.database.away or queue.waiters for queue in self._queues.values()
-        )
-
-
-class Queue:
-    """Those who wait for one database, and how many of them may be under way."""
-
-    __slots__ = ("database", "going", "waiters", "window")
-
-    def __init__(self, database: Database) -> None:
-        self.database = database
-        self.waiters: deque[Waiter] = deque()
-        self.going = 0
-        self.window = Window()
-
-    def join(self, waiter: Waiter) -> None:
-        """Stand in line by the time of arrival: whoever was inside when it happened came first."""
-        waiters = self.waiters
-        behind = 0
-        while behind < len(waiters) and waiters[-1 - behind].arrived_at > waiter.arrived_at:
-            behind += 1
-        waiters.insert(len(waiters) - behind, waiter)
-
-    def give_up(self, late: Waiter) -> None:
-        """*late* has waited long enough. If it is written down, whoever came before it goes first:
-        the outage may have met them inside, so that they began to wait after it."""
-        if late.postponable:
-            for waiter in self.waiters:
-                if waiter is late:
-                    break
-                if waiter.postponable:
-                    waiter.settle(Verdict.TIMED_OUT)
-        late.settle(Verdict.TIMED_OUT)
-
-    def largest(self) -> int:
-        """As many as the pool has connections, within reason."""
-        return min(LARGEST_WINDOW, self.database.pool()["max"] or LARGEST_WINDOW)
-
-
-class Waiter:
-    """One request that waits: a future that is settled once, by whatever comes first."""
-
-    __slots__ = ("_timer", "arrived_at", "future", "postponable")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        timeout: float,
-        arrived_at: float,
-        give_up: Callable[[Waiter], None],
-        postponable: bool = False,
-    ) -> None:
-        self.arrived_at = arrived_at
-        self.postponable = postponable  # it can be written down instead
-        self.future: asyncio.Future[Verdict] = loop.create_future()
-        self._timer = loop.call_later(timeout, give_up, self)
-
-    def settle(self, verdict: Verdict) -> bool:
-        """Decide, unless it was decided before; whether it was this call."""
-        if self.future.done():
-            return False
-        self.future.set_result(verdict)
-        return True
-
-    def gone(self) -> None:
-        """The client has left."""
-        self.settle(Verdict.GONE)
-
-    def close(self) -> None:
-        """Let the timer go."""
-        self._timer.cancel()
+        self.shut = self.stopping or any(line.database.away or len(line) for line in self._lines.values())

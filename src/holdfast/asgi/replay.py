@@ -22,11 +22,12 @@ from holdfast.asgi.answers import Answers
 from holdfast.asgi.attempts import fresh, in_own_task
 from holdfast.asgi.body import Body
 from holdfast.asgi.deadlines import Deadlines
-from holdfast.asgi.door import Door, Verdict
+from holdfast.asgi.door import Door
 from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.journaling import Journaling
 from holdfast.asgi.keyed import Keyed
 from holdfast.asgi.keys import Keys
+from holdfast.asgi.line import Verdict
 from holdfast.asgi.needs import Needs
 from holdfast.asgi.postponing import Postponing, told_to_journal
 from holdfast.asgi.telling import Telling

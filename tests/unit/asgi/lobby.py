@@ -8,7 +8,8 @@ from typing import Any
 from asgi_stage import Client, JumpingClock, Pool, away, back, turns
 
 from holdfast.asgi.body import Body
-from holdfast.asgi.door import Door, Rules, Verdict
+from holdfast.asgi.door import Door, Rules
+from holdfast.asgi.line import Verdict
 from holdfast.context import Request
 from holdfast.databases.database import Database
 from holdfast.events import Bus, Event
@@ -76,9 +77,9 @@ class Lobby:
 
     @property
     def queue(self) -> Any:
-        return self.door._queues["main"]
+        return self.door._lines["main"]
 
     def assert_empty(self) -> None:
         assert (self.door.waiting, self.door.waiting_inside) == (0, 0)
-        assert not self.queue.waiters
+        assert not len(self.queue)
         assert self.queue.going == len(self.went)

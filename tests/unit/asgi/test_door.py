@@ -6,7 +6,7 @@ import pytest
 from asgi_stage import suspect, turns
 from lobby import Lobby
 
-from holdfast.asgi.door import LARGEST_WINDOW, Verdict
+from holdfast.asgi.line import APART_AFTER, LARGEST_WINDOW, Verdict
 from holdfast.databases.monitor import Connected, Drained
 from holdfast.policy.window import FIRST, ROUND
 
@@ -144,6 +144,74 @@ def test_a_second_outage_starts_small_again(lobby) -> None:
         assert len(lobby.went) == gone + FIRST
 
     lobby(story, pool=20)
+
+
+def test_whoever_comes_a_second_after_the_outage_hardly_waits(lobby) -> None:
+    """Every third turn; the others go to those in line, in their order (REQ-3)."""
+
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(100)
+        await lobby.recover()
+        lobby.comes("soon")  # stands behind those in line
+        lobby.answer(40, busy=1.0)
+        lobby.clock.now += APART_AFTER
+        lobby.clock.computed += APART_AFTER
+        for name in ("late 1", "late 2"):
+            lobby.comes(name)
+        await turns()
+        gone = len(lobby.went)
+
+        lobby.answer(7, busy=1.0)
+        await turns()
+
+        went = lobby.went[gone:]
+        assert [name for name in went if "late" in name] == ["late 1", "late 2"]
+        assert [name for name in went if "late" not in name] == [str(gone + number) for number in range(5)]
+        assert went.index("late 1") < 3
+
+    lobby(story)
+
+
+def test_should_it_be_lost_again_all_stand_in_one_line(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(10)
+        await lobby.recover()
+        lobby.clock.now += APART_AFTER + 1
+        lobby.comes("late")
+        await turns()
+        await lobby.lose()
+        while lobby.queue.going:
+            lobby.door.went(lobby.database, answered=False)
+        assert lobby.door.waiting_for("main") == 7
+
+        await lobby.recover()
+        lobby.answer(10, busy=1.0)
+        await turns()
+
+        assert lobby.went[FIRST:] == [*map(str, range(FIRST, 10)), "late"]
+
+    lobby(story)
+
+
+def test_what_can_be_written_down_keeps_its_order(lobby) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(10)
+        await lobby.recover()
+        lobby.clock.now += APART_AFTER + 1
+        lobby.comes("order", patience=5.0)
+        lobby.comes("read")
+        await turns()
+
+        lobby.answer(10, busy=1.0)
+        await turns()
+
+        assert lobby.went[-1] == "order"
+        assert lobby.went.index("read") < FIRST + 3
+
+    lobby(story)
 
 
 def test_while_only_suspected_nobody_goes(lobby) -> None:

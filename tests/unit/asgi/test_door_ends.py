@@ -9,7 +9,8 @@ from asgi_stage import Client, Pool, away, back, turns
 from lobby import Lobby
 
 from holdfast.asgi.body import Body
-from holdfast.asgi.door import Rules, Verdict
+from holdfast.asgi.door import Rules
+from holdfast.asgi.line import Verdict
 from holdfast.databases.database import Database
 from holdfast.events import RequestHeld
 from holdfast.policy.window import FIRST
@@ -188,7 +189,7 @@ def test_cancelling_leaks_neither_a_place_nor_a_turn(lobby, at: str) -> None:
             back(lobby.database)
             lobby.door._follow(lobby.database)
         elif at == "it has timed out":
-            lobby.queue.waiters[0].settle(Verdict.TIMED_OUT)
+            next(iter(lobby.queue)).settle(Verdict.TIMED_OUT)
 
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -244,7 +244,7 @@ def test_turns_are_given_back_however_it_ends(run, clock) -> None:
             asking[0].cancel()
             back(house.main)
             await asyncio.gather(*asking, return_exceptions=True)
-        assert house.door._queues["main"].going == 0
+        assert house.door._lines["main"].going == 0
         assert house.door.waiting == 0
 
     run(story())
