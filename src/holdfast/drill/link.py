@@ -228,6 +228,7 @@ class Link:
                     return
                 case Path.BLACK_HOLE if piece.data:
                     self._up.lost = self._down.lost = True
+                    self._proxy.count(vanished=len(piece.data))
                     return
                 case Path.BLACK_HOLE | Path.STALL:
                     await self._proxy.changed()
