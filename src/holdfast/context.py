@@ -84,6 +84,7 @@ class Ledger:
 
     __slots__ = (
         "attempts",
+        "crowded",
         "databases",
         "error",
         "fault",
@@ -105,6 +106,7 @@ class Ledger:
         self.fault: Fault | None = None  # the latest transient failure
         self.error: BaseException | None = None  # the exception it was read from
         self.lost: str | None = None  # name of the database whose connection was lost
+        self.crowded: str | None = None  # name of the database whose pool had no connection for it
         self.databases: set[str] = set()  # names of the databases it asked for
 
     @property

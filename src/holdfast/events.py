@@ -159,6 +159,20 @@ class StatementSentAgain(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionGivenUp(Event):
+    """A connection on which the living server would never have answered was ended.
+
+    It waits for us since `server_waits_s`, or has let in a later login meanwhile (None).
+    """
+
+    name = "connection_given_up"
+    level = "warning"
+    database: str
+    outstanding_s: float
+    server_waits_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFound(Event):
     """An engine or client was adopted."""
 

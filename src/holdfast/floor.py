@@ -49,5 +49,5 @@ class Floor:
         for link in list(database.links.values()):
             if link.began or database.away:  # an idle one of a dead network would be closed politely
                 link.abort()
-        for _, cancel in list(database.connecting.values()):
-            cancel()
+        for opening in list(database.connecting.values()):
+            opening.end()

@@ -59,6 +59,11 @@ class Pool:
 
     async def open(self) -> Any: ...
 
+    crowd = False
+
+    def crowded(self) -> bool:
+        return self.crowd
+
     def pool(self) -> dict[str, int]:
         return {"size": 0, "idle": 0, "active": 0, "waiting": 0, "max": POOL}
 
@@ -159,6 +164,18 @@ class DoorSchedule(RuleBasedStateMachine):
         self.turn()
 
     @rule()
+    def threads_crowd_the_pool(self) -> None:
+        self.database.driver.crowd = True
+        self.turn()
+
+    @rule()
+    def they_have_gone(self) -> None:
+        """Nobody tells; it is looked for."""
+        self.database.driver.crowd = False
+        self.clock.now += 0.02
+        self.turn()
+
+    @rule()
     def is_lost(self) -> None:
         since, state = self.clock.now, self.database.state
         if not isinstance(state, Disconnected):
@@ -215,7 +232,7 @@ class DoorSchedule(RuleBasedStateMachine):
     @invariant()
     def whoever_may_go_goes(self) -> None:
         """Nobody starves: with the database settled, either none waits or the window is full."""
-        if hasattr(self, "door") and self.database.settled and self.waiting:
+        if hasattr(self, "door") and self.database.settled and self.waiting and not self.database.crowded():
             queue = self.door._lines["main"]
             assert queue.going >= queue.window.width
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -9,8 +10,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hooked import ASYNCPG, POSTGRESQL, PSYCOPG_SYNC, Flavour, Hooked, hooked, isolated, read, requested
+from hooked import (
+    ASYNCPG,
+    POSTGRESQL,
+    PSYCOPG_SYNC,
+    Flavour,
+    Hooked,
+    hooked,
+    isolated,
+    read,
+    requested,
+    until,
+)
 from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from holdfast.databases.adopt import PoolRules, Registry
@@ -132,6 +145,36 @@ async def test_a_pooler_that_refuses_our_settings_gets_none(
         assert asked == [True, False, False]
     finally:
         await shop.dispose()
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_threads_that_would_crowd_a_pool_are_sent_back_to_the_door(
+    registry: Registry, shared_postgresql: PostgreSQL, again: bool
+) -> None:
+    """REQ-3: an application holds a connection from thread to thread, and needs one to give it back."""
+    options = {"pool_size": 2, "max_overflow": 0, "pool_timeout": 30}
+    async with hooked(PSYCOPG_SYNC, PSYCOPG_SYNC.url(shared_postgresql), **options) as shop:
+        held = [await asyncio.to_thread(shop.engine.connect) for _ in range(2)]
+        waiting = asyncio.create_task(shop.run(read))
+        await until(lambda: shop.database.pool()["waiting"] == 1)
+        assert not shop.database.crowded()
+        with requested("POST") as request:
+            request.ledger.sent = 0 if again else 1
+            asking = asyncio.create_task(shop.run(read))
+            if again:
+                with pytest.raises(PoolTimeoutError, match="1 threads wait for the pool of 'shop' already"):
+                    await asking
+            else:  # what cannot be run again has to wait here
+                await until(lambda: shop.database.pool()["waiting"] == 2)
+                assert shop.database.crowded()
+        for connection in held:
+            await asyncio.to_thread(connection.close)
+        assert await waiting == 1
+        if not again:
+            assert await asking == 1
+
+    assert request.ledger.crowded == ("shop" if again else None)
+    assert (request.ledger.attempts, request.ledger.lost) == (0, None)
 
 
 async def test_engines_are_found_without_being_named(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +97,17 @@ async def test_a_read_on_a_lost_connection_is_told_and_the_next_one_has_a_fresh_
 
     assert classify(lost.value, database=True).lost
     assert [tuple(row) for row in again] == [(1,)]
+
+
+@EACH
+def test_closing_waits_for_whoever_still_talks_on_it(flavour: Flavour) -> None:
+    """DB-10: a driver in C would go on in memory that is not its own any more."""
+    child = Path(__file__).parent / "closing_child.py"
+    command = [sys.executable, str(child), flavour.driver, "async" if flavour.is_async else "sync"]
+    environment = {**os.environ, "MALLOC_PERTURB_": "165"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
 async def test_a_machine_that_has_just_started_forgets_what_is_too_old(

@@ -154,6 +154,20 @@ async def test_a_black_hole_is_noticed_and_most_requests_ride_it_out(shop: Shop)
     assert_orders_are_right(stage)
 
 
+@pytest.mark.parametrize("shop", [ASYNCPG, PSYCOPG, SYNC], ids=by_name)
+async def test_a_moment_of_silence_fails_nothing_and_nobody_waits_long(shop: Shop) -> None:
+    """DB-12: too short to be suspected; what was sent or opened in it was lost on a living server."""
+    async with scene(shop, Shape(timeout=40), ROOM) as stage:
+        for _ in range(3):
+            stage.proxy.black_hole()
+            await stage.during(0.4)
+            await asyncio.sleep(3)
+
+    assert wrong(stage.records) == [], stage.told()
+    assert_orders_are_right(stage)
+    assert max(one.took for one in stage.records) < MAX_WAIT / 2, stage.told()
+
+
 @pytest.mark.parametrize("shop", [ASYNCPG, PSYCOPG], ids=by_name)
 async def test_a_stall_fails_nothing_and_doubles_nothing(shop: Shop) -> None:
     """What was held arrives late, after the request may have been run again: still once each."""

@@ -3,6 +3,7 @@
     arrives       database away, room left        waits
     arrives       away for longer than the patience, or no room, or we are stopping   refused
     waits         database back, its turn         goes
+    waits         threads crowd its pool          waits on: inside it could only wait, too
     waits         time is up, or we are stopping  refused
     waits         client left                     dropped
     waits, and    one like it came too late       refused too, before it: what is written down
@@ -29,6 +30,8 @@ from holdfast.databases.database import Database
 from holdfast.databases.monitor import Drained
 from holdfast.events import BUS, Bus, RequestHeld
 
+_LOOK_AGAIN_S = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -53,6 +56,7 @@ class Door:
         self._lines: dict[str, Line] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unlisten: list[Callable[[], None]] = []
+        self._looking: asyncio.TimerHandle | None = None
 
     def open_for(self, databases: Iterable[Database], loop: asyncio.AbstractEventLoop) -> None:
         """Listen to *databases* from now on; ones already known are left as they are."""
@@ -79,6 +83,9 @@ class Door:
         for unlisten in self._unlisten:
             unlisten()
         self._unlisten.clear()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def waiting_for(self, name: str) -> int:
         """How many wait for the database of that name. From any thread."""
@@ -138,6 +145,8 @@ class Door:
             body.unwatch()
             request.held_for += monotonic() - began
             line.leave(waiter)
+            if self.shut and not len(line):
+                self._refresh_shut()
         if verdict is Verdict.GO and request.abandoned:
             self._return_turn(line, verdict)
             return Verdict.GONE
@@ -209,6 +218,11 @@ class Door:
         if not line.database.settled:
             line.stops()
             return
+        if len(line) and line.database.crowded():
+            line.stops()
+            self.shut = True  # whoever comes stands behind them
+            self._look_again()
+            return
         line.moves(monotonic())
         while len(line) and line.going < line.window.width:
             if line.next().settle(Verdict.GO):
@@ -217,6 +231,16 @@ class Door:
             self._report(line.database, Drained())
             if self.shut:
                 self._refresh_shut()
+
+    def _look_again(self) -> None:
+        """The threads that crowd a pool tell nobody when they have gone."""
+        if self._looking is None and self._loop is not None:
+            self._looking = self._loop.call_later(_LOOK_AGAIN_S, self._advance_all)
+
+    def _advance_all(self) -> None:
+        self._looking = None
+        for line in self._lines.values():
+            self._advance(line)
 
     def _refresh_shut(self) -> None:
         self.shut = self.stopping or any(line.database.away or len(line) for line in self._lines.values())

@@ -4,6 +4,7 @@ attempt ended with        may run again, time left   else
 an answer below 400       it passes                  it passes
 unresolved loss           wait for the database,     503: the commit's outcome is unknown, or
                           run again                  the database is away
+no connection to be had   wait in line, run again    the application's own answer
 other transient failure   back off, run again        the application's own answer
 an exception              –                          the application's answer if it made one of
                                                      its own, else ours, classified
@@ -253,6 +254,9 @@ class Replay:
             if database is not None and not database.settled:
                 return await self._waited_again(exchange, database)
             return True
+        crowded = self._registry.get(ledger.crowded or "")
+        if crowded is not None:
+            return await self._waited_again(exchange, crowded)
         return await self._backed_off(exchange)
 
     async def _waited_again(self, exchange: Exchange, database: Database) -> bool:
@@ -262,7 +266,7 @@ class Replay:
     async def _backed_off(self, exchange: Exchange) -> bool:
         """Full jitter, never past the deadline, within the budget that all retries share.
 
-        What waited for a pool in vain has attempted nothing, so it costs no retry.
+        What attempted nothing costs no retry.
         """
         request = exchange.request
         if (request.ledger.attempts or request.ledger.sent) and not PROCESS_BUDGET.take():

@@ -42,6 +42,11 @@ async def execute(connection: Any, statement: str, parameters: tuple[Any, ...]) 
     return int(last) if last.isdigit() else 0
 
 
+def backend(connection: Any) -> int:
+    """The number of the server's process on the other side; 0 when it is not known."""
+    return int(connection.get_server_pid() or 0)
+
+
 def aborter(connection: Any) -> Callable[[], None]:
     """A function that ends *connection* at once, from any thread; its waiters get an error."""
     loop = asyncio.get_running_loop()

@@ -11,13 +11,13 @@ import contextlib
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic
 from typing import Protocol
 
 from holdfast.clock import SYSTEM_CLOCK, Clock
-from holdfast.databases.link import Link
+from holdfast.databases.link import Link, Opening
 from holdfast.databases.markers import Row, Written
 from holdfast.databases.monitor import (
     NAMES,
@@ -36,6 +36,13 @@ class Session(Protocol):
 
     async def ping(self) -> None:
         """Ask the server for an answer; raises what the driver raises."""
+        ...
+
+    async def waiting(self, backends: Iterable[int]) -> dict[int, float]:
+        """Which of the server's processes of those numbers wait for their client, and for how many seconds.
+
+        Those that work, and those it does not know, are left out. Raises what the driver raises.
+        """
         ...
 
     async def close(self) -> None:
@@ -65,6 +72,10 @@ class Driver(Protocol):
 
     def pool(self) -> dict[str, int]:
         """Figures of the application's pool: size, idle, active, waiting, max."""
+        ...
+
+    def crowded(self) -> bool:
+        """Whether more threads wait for the pool than is good. From any thread."""
         ...
 
 
@@ -117,7 +128,7 @@ class Database:
         self.last_error: str | None = None
         self.patience_s: float | None = None  # how long work outside requests waits; None: for ever
         self.links: dict[int, Link] = {}
-        self.connecting: dict[int, tuple[float, Callable[[], None]]] = {}
+        self.connecting: dict[int, Opening] = {}
         self.doubted = False  # a loss was reported and the watch has not judged it yet
         self.markers: MarkerStore | None = None
         self.dismissed = False  # we are stopping: nobody waits any more
@@ -156,6 +167,10 @@ class Database:
     def known_at(self) -> float:
         """The monotonic moment of the latest sign of life."""
         return max(self.heard_at, self.vouched_at)
+
+    def crowded(self) -> bool:
+        """Whether one of its pools has more threads waiting than is good: no request should follow them."""
+        return any(driver.crowded() for driver in self.drivers)
 
     def pool(self) -> dict[str, int]:
         """The figures of all its pools together."""

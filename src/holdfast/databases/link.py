@@ -5,16 +5,29 @@ Its owner is the task or thread that has checked it out; the monitor only reads,
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import select
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from holdfast.context import Ledger, Request
 
 LOOK_AFTER_S = 0.01  # the kernel is not asked about one in use a moment ago: that costs a turn
+_GRACE_S = 0.3  # for a loop that was busy: to send, and to hand over what was answered
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A connection that somebody waits for since a moment. `end` ends the wait, from any thread."""
+
+    since: float
+    end: Callable[[], None]
+    login: bool = True  # it is being opened; else it is hoped for, from an exhausted pool
 
 
 class Link:
@@ -28,6 +41,7 @@ class Link:
         "_abort",
         "_cancel",
         "_fileno",
+        "backend",
         "began",
         "blocks",
         "committing",
@@ -36,9 +50,11 @@ class Link:
         "generation",
         "idle_limit",
         "ledger",
+        "loop",
         "noted",
         "out",
         "pinging",
+        "reads_first",
         "request",
         "seen",
         "sent",
@@ -60,6 +76,8 @@ class Link:
         self.connection = connection  # as the library's pool knows it
         self.generation = generation
         self.used_at = now
+        self.backend = 0  # number of the server's process on the other side; 0: not known
+        self.loop: asyncio.AbstractEventLoop | None = None  # of whoever waits on it; None: a thread
         self.idle_limit = 0.0  # seconds unused after which it is surplus; 0: never
         self.began = 0.0
         self.blocks = blocks  # whoever waits on it is a thread, not a task
@@ -69,6 +87,7 @@ class Link:
         self.cut = False  # we ended it
         self.committing = False  # COMMIT is on its way
         self.noted = False  # what becomes of that COMMIT can be asked
+        self.reads_first = False  # what was sent last only reads, and is the first of its transaction
         self.pinging = False  # what is outstanding is only a ping
         self.wrote = False  # the transaction on it has written
         self.request: Request | None = None
@@ -100,19 +119,41 @@ class Link:
             self.cut = True
             self._abort()
 
+    def abort_unless_answered(self, began: float, tell: Callable[[], None]) -> None:
+        """End it, and *tell*, unless what was sent at *began* is answered after all. From any thread.
+
+        A loop that was busy may have sent it late, or have the answer in hand: it gets a moment.
+        """
+        loop = self.loop
+        if loop is None:
+            self._abort_unless_answered(began, tell)
+            return
+        with contextlib.suppress(RuntimeError):  # its loop has ended, and so has whoever waited
+            loop.call_soon_threadsafe(loop.call_later, _GRACE_S, self._abort_unless_answered, began, tell)
+
+    def _abort_unless_answered(self, began: float, tell: Callable[[], None]) -> None:
+        if self.began == began and not self.cut and not self.has_bytes():
+            self.abort()
+            tell()
+
     def is_gone(self) -> bool:
         """Whether the other side has closed it, as far as the kernel knows: no round trip."""
-        if self.cut:
-            return True
+        return self.cut or bool(self._polled() & _GONE)
+
+    def has_bytes(self) -> bool:
+        """Whether something has arrived that nobody has read yet."""
+        return bool(self._polled() & select.POLLIN)
+
+    def _polled(self) -> int:
         if self._fileno is None:
-            return False
+            return 0
         fd = self._fileno()
         if fd < 0:
-            return True
+            return select.POLLNVAL
         poll = select.poll()
         poll.register(fd, select.POLLIN | _GONE)
         seen = poll.poll(0)
-        return bool(seen) and bool(seen[0][1] & _GONE)
+        return seen[0][1] if seen else 0
 
     def may_be_cut(self) -> bool:
         """Whether ending what runs on it loses nothing: a request that can be run again, or a COMMIT

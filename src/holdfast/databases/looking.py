@@ -19,6 +19,7 @@ class Watchfulness:
     heartbeat: float = 30.0
     connect_timeout: float = 10.0
     keep: int = 2  # connections that stay however long they lie idle
+    trial: float = 2.0  # a login of our own that shows whether others' are lost
     max_wait: float = 10.0  # what nobody may run again is left alone for so long
     fail_fast_after: float = 60.0
 
@@ -28,7 +29,7 @@ def quiet(database: Database, now: float, suspect_after: float) -> bool:
     if now - database.known_at() < suspect_after:
         return False
     began = [link.began for link in list(database.links.values()) if link.began]
-    began += [since for since, _ in list(database.connecting.values())]
+    began += [opening.since for opening in list(database.connecting.values())]
     return any(now - since > suspect_after for since in began)
 
 
@@ -92,8 +93,8 @@ def cut(database: Database) -> None:
     for link in list(database.links.values()):
         if link.may_be_cut() and (link.blocks or not link.began):
             link.abort()
-    for _, cancel in list(database.connecting.values()):
-        cancel()
+    for opening in list(database.connecting.values()):
+        opening.end()
 
 
 def cut_idle(database: Database) -> None:

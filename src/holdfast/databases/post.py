@@ -53,7 +53,8 @@ class Post:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.session: Session | None = None
-        self.beating: asyncio.Future[None] | None = None
+        self.beating: asyncio.Future[None] | None = None  # a question to `session`: one at a time
+        self.asked_at = 0.0  # monotonic: when the server was last asked whom it works for
         self._asking: asyncio.Task[None] | None = None
         self._reconnect: asyncio.Task[None] | None = None
 
@@ -67,6 +68,11 @@ class Post:
         """Whether somebody is out to learn how *state*, a doubt, will end."""
         task = self._reconnect if isinstance(state, Disconnected) else self._asking
         return task is not None and not task.done()
+
+    def asking(self, question: Coroutine[Any, Any, None]) -> None:
+        """Put *question* to our session; nobody else does meanwhile."""
+        self.beating = asyncio.ensure_future(question)
+        self.beating.add_done_callback(lambda _: setattr(self, "beating", None))
 
     def probing(self, question: Coroutine[Any, Any, None]) -> None:
         """A new question takes the place of one that is still open."""

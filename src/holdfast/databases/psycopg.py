@@ -29,6 +29,11 @@ def untune(params: dict[str, Any]) -> dict[str, Any]:
     return {**params, "options": options}
 
 
+def backend(connection: Any) -> int:
+    """The number of the server's process on the other side; 0 when it is not known."""
+    return int(connection.info.backend_pid or 0)
+
+
 def aborter(connection: Any) -> Callable[[], None]:
     """A function that ends *connection* at once, from any thread; whoever waits gets an error."""
     return shutting_down(fileno(connection))

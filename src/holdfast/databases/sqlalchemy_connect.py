@@ -15,12 +15,13 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from holdfast.context import REQUEST, Request
 from holdfast.databases.adopt import REGISTRY
 from holdfast.databases.database import Database
-from holdfast.databases.link import Link
+from holdfast.databases.link import Link, Opening
 from holdfast.databases.sqlalchemy_driver import LIBRARIES, OURS, PROBING, EngineDriver
 from holdfast.databases.wire import keep_alive
 from holdfast.faults.category import Category, Fault, Outcome
 
 _NO_CONNECTION = "08001"
+_LOGINS = 3  # at most, while they are lost one after the other and the database answers others
 _UNDOING: set[asyncio.Task[None]] = set()
 
 AWAY = Fault(
@@ -93,7 +94,8 @@ class Connecting:
     def away(self, request: Request | None) -> Exception:
         """The error for a connection that was not attempted: one of the driver's own kind."""
         database = self.database
-        message = f"database {database.name!r} is away ({database.cause}); no connection was attempted"
+        cause = database.cause or "logins were not answered"
+        message = f"database {database.name!r} is away ({cause}); no connection was attempted"
         error: Exception = self._dialect.dbapi.OperationalError(message)
         # SQLSTATE's word for it, for whoever judges it: of asyncpg's class alone nobody could tell.
         error.sqlstate = _NO_CONNECTION  # type: ignore[attr-defined]
@@ -107,10 +109,16 @@ class Connecting:
         if not self.driver.networked:
             return self._connect(*args, **params)
         opening = _open_in_task if self._dialect.is_async else _open_in_thread
-        try:
-            return opening(self.database, lambda: self._open(args, params), self._dialect)
-        except ConnectionAbortedError as error:
-            raise self.away(REQUEST.get()) from error
+        database = self.database
+        lost: ConnectionAbortedError | None = None
+        for _ in range(_LOGINS):
+            try:
+                return opening(database, lambda: self._open(args, params), self._dialect)
+            except ConnectionAbortedError as error:
+                lost = error
+            if database.away or database.dismissed:  # else it answers others, and this one was lost
+                break
+        raise self.away(REQUEST.get()) from lost
 
     def _open(self, args: Any, params: Any) -> Any:
         library, rules = self._library, REGISTRY.rules
@@ -149,13 +157,17 @@ class Connecting:
             cancel=cancel,
         )
         link.idle_limit = self.driver.idle_limit
+        if library is not None:
+            link.backend = library.backend(own)
+            link.loop = asyncio.get_running_loop() if self._dialect.is_async else None
         database.heard_at = now
 
     def interruptible(self, acquire: Callable[[], Any]) -> Any:
         """Wait for a connection of an exhausted pool in a task beside, so that the watch can end
         the wait when the connections that it hopes for fall silent."""
         try:
-            return await_only(_opened(self.database, acquire, lambda fairy: fairy.close()))
+            hoped = _opened(self.database, acquire, lambda fairy: fairy.close(), login=False)
+            return await_only(hoped)
         except ConnectionAbortedError as error:
             raise self.away(REQUEST.get()) from error
 
@@ -186,7 +198,9 @@ def _open_in_task(database: Database, open_: Callable[[], Any], dialect: Any) ->
     return await_only(_opened(database, open_, dialect.do_terminate))
 
 
-async def _opened(database: Database, open_: Callable[[], Any], undo: Callable[[Any], None]) -> Any:
+async def _opened(
+    database: Database, open_: Callable[[], Any], undo: Callable[[Any], None], *, login: bool = True
+) -> Any:
     """What *open_* returns, in a task beside; undone when a cancellation comes between."""
     loop = asyncio.get_running_loop()
     got: list[Any] = []
@@ -204,7 +218,7 @@ async def _opened(database: Database, open_: Callable[[], Any], undo: Callable[[
             loop.call_soon_threadsafe(task.cancel)
 
     key = id(task)
-    database.connecting[key] = (monotonic(), end)
+    database.connecting[key] = Opening(monotonic(), end, login)
     try:
         await task
         return got.pop()
@@ -247,7 +261,7 @@ def _open_in_thread(database: Database, open_: Callable[[], Any], dialect: Any) 
         msg = f"database {database.name!r} fell silent while a connection was being opened"
         settle(None, ConnectionAbortedError(msg))
 
-    database.connecting[id(done)] = (monotonic(), end)
+    database.connecting[id(done)] = Opening(monotonic(), end)
     try:
         threading.Thread(target=run, name="holdfast-connect", daemon=True).start()
         done.wait()

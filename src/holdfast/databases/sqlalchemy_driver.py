@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -20,7 +21,12 @@ PROBING: ContextVar[bool] = ContextVar("holdfast_probing", default=False)
 OURS: ContextVar[bool] = ContextVar("holdfast_ours", default=False)  # a connection for our own statements
 LIBRARIES: dict[str, Any] = {"asyncpg": asyncpg, "psycopg": psycopg}
 _PORTS = {"postgresql": 5432}
-_ENDING: set[asyncio.Future[Any]] = set()
+# Of our own role and database: behind a pooler, the number is not that of a process of the server.
+_WAITING = """SELECT pid, CAST(extract(epoch FROM clock_timestamp() - state_change) AS float8)
+ FROM pg_stat_activity WHERE pid = ANY(CAST('{{{}}}' AS int[])) AND state LIKE 'idle{}'
+ AND usename = current_user AND datname = current_database()"""
+_BESIDE: set[asyncio.Future[Any]] = set()
+_CLOSE_S = 1.0  # to wait for the end of a connection: it comes at once, or whenever it comes
 
 
 class EngineDriver:
@@ -32,7 +38,7 @@ class EngineDriver:
         self._engine = engine
         self.provisional = provisional
         self.idle_limit = 0.0  # seconds, when the pool is as we made it
-        self.acquiring = 0  # callers who are asking the pool for a connection
+        self.acquiring: set[object] = set()  # callers who are asking the pool for a connection
         self.networked = engine.url.get_backend_name() != "sqlite"
 
     @property
@@ -73,8 +79,17 @@ class EngineDriver:
         pool: Any = self._engine.pool
         if not isinstance(pool, QueuePool) or pool.checkedin():
             return False
-        most = pool.size() + pool._max_overflow
-        return most > 0 and pool.checkedout() >= most
+        overflow = int(pool._max_overflow)  # below 0: without bound
+        return overflow >= 0 and pool.checkedout() >= pool.size() + overflow
+
+    def crowded(self) -> bool:
+        """Whether so many threads wait for the pool that one more might take the last that could run
+        what gives a connection back: applications of threads hold one from thread to thread."""
+        if self._engine.dialect.is_async or not self.exhausted():
+            return False
+        pool: Any = self._engine.pool
+        most = int(pool.size() + pool._max_overflow)
+        return len(self.acquiring) > max(1, most // 2)
 
     def pool(self) -> dict[str, int]:
         """The pool's figures; a pool without any (NullPool, StaticPool) has none."""
@@ -83,7 +98,8 @@ class EngineDriver:
             return {}
         idle, active = pool.checkedin(), pool.checkedout()
         most = pool.size() + max(0, getattr(pool, "_max_overflow", 0))
-        return {"size": idle + active, "idle": idle, "active": active, "waiting": self.acquiring, "max": most}
+        waiting = len(self.acquiring)
+        return {"size": idle + active, "idle": idle, "active": active, "waiting": waiting, "max": most}
 
 
 class EngineSession:
@@ -92,54 +108,95 @@ class EngineSession:
     def __init__(self, dialect: Any, connection: Any) -> None:
         self._dialect = dialect
         self._connection = connection
+        self._asking: asyncio.Future[Any] | None = None  # the task that talks on it,
+        self._talking = threading.Lock()  # or the thread
 
     async def ping(self) -> None:
         """One round trip; raises what the driver raises."""
-        if self._dialect.is_async:
-            alive = await self._ping_in_task()
-        else:
-            alive = await in_thread(lambda: self._dialect.do_ping(self._connection))
+        alive = await self._asked(partial(self._dialect.do_ping, self._connection))
         if not alive:  # SQLAlchemy before 2.1 says so instead of raising
             message = "the connection is dead"
             raise ConnectionResetError(message)
 
-    async def _ping_in_task(self) -> Any:
-        """Ping in a task beside: cancelled in silence, psycopg would talk to the server for seconds
-        before it gave up, so the connection is ended under it instead."""
-        pinging = asyncio.ensure_future(greenlet_spawn(self._dialect.do_ping, self._connection))
+    async def _asked(self, question: Callable[[], Any]) -> Any:
+        """Put *question* in a thread or a task beside: cancelled in silence, psycopg would talk to the
+        server for seconds before it gave up, so the connection is ended under it instead."""
+        if not self._dialect.is_async:
+            return await in_thread(partial(self._alone, question))
+        asking = self._asking = asyncio.ensure_future(greenlet_spawn(question))
         try:
-            return await asyncio.shield(pinging)
+            return await asyncio.shield(asking)
         except asyncio.CancelledError:
-            library = LIBRARIES.get(self._dialect.driver)
-            if library is None:
-                pinging.cancel()
-            else:
-                library.aborter(self._connection.driver_connection)()
-            _ENDING.add(pinging)
-            pinging.add_done_callback(_ended)
+            self._abort(asking)
+            _beside(asking)
             raise
 
-    async def close(self) -> None:
-        """End it, without waiting for the other side, nor for a ping that is still out."""
-        with contextlib.suppress(Exception):
-            if self._dialect.is_async:
-                driver = self._connection.driver_connection
-                terminate = getattr(driver, "terminate", None)
-                await (_now(terminate) if terminate else driver.close())
-            else:
-                await in_thread(self._end)
+    def _alone(self, question: Callable[[], Any]) -> Any:
+        with self._talking:
+            return question()
 
-    def _end(self) -> None:
+    def _abort(self, asking: asyncio.Future[Any] | None = None) -> None:
+        """Whoever talks on it gets an error at once."""
         library = LIBRARIES.get(self._dialect.driver)
         if library is not None:
-            library.aborter(self._connection)()  # a thread that pings on it would not see it closed
-        self._dialect.do_close(self._connection)
+            library.aborter(getattr(self._connection, "driver_connection", self._connection))()
+        elif asking is not None:
+            asking.cancel()
+
+    async def waiting(self, backends: Iterable[int]) -> dict[int, float]:
+        """Which of the server's processes wait for their client, and for how many seconds."""
+        if self._dialect.name != "postgresql":
+            return {}
+        percent = "%%" if self._dialect.paramstyle == "pyformat" else "%"
+        statement = _WAITING.format(", ".join(str(int(one)) for one in backends), percent)
+
+        def ask() -> dict[int, float]:
+            cursor = self._connection.cursor()
+            try:
+                cursor.execute(statement, ())
+                return {int(pid): float(seconds) for pid, seconds in cursor.fetchall()}
+            finally:
+                cursor.close()
+                self._dialect.do_rollback(self._connection)
+
+        told: dict[int, float] = await self._asked(ask)
+        return told
+
+    async def close(self) -> None:
+        """End it, without waiting for the other side.
+
+        Whoever still talks on it has to let go first: psycopg would use what it has freed.
+        """
+        end = self._end() if self._dialect.is_async else in_thread(self._end_in_thread)
+        ending = asyncio.ensure_future(end)
+        _beside(ending)
+        await asyncio.wait([ending], timeout=_CLOSE_S)
+
+    async def _end(self) -> None:
+        asking = self._asking
+        if asking is not None and not asking.done():
+            self._abort(asking)
+            await asyncio.wait([asking])
+        driver = self._connection.driver_connection
+        terminate = getattr(driver, "terminate", None)
+        await (_now(terminate) if terminate else driver.close())
+
+    def _end_in_thread(self) -> None:
+        self._abort()
+        with self._talking:
+            self._dialect.do_close(self._connection)
 
 
-def _ended(pinging: asyncio.Future[Any]) -> None:
-    _ENDING.discard(pinging)
-    if not pinging.cancelled():
-        pinging.exception()  # looked at: that it failed is what we wanted
+def _beside(task: asyncio.Future[Any]) -> None:
+    """Nobody waits for *task*: that it fails is no news."""
+    _BESIDE.add(task)
+    task.add_done_callback(_ended)
+
+
+def _ended(task: asyncio.Future[Any]) -> None:
+    _BESIDE.discard(task)
+    if not task.cancelled():
+        task.exception()
 
 
 async def _now(function: Callable[[], None]) -> None:

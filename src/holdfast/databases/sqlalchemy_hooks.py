@@ -157,6 +157,7 @@ class Hooks:
         link.sent += 1
         link.seen = True
         reads = reads_only(statement)
+        link.reads_first = reads and link.sent == 1
         if request is None:
             if not reads:
                 STRAYS.add()
@@ -232,25 +233,40 @@ class Hooks:
     # ---- the pool -------------------------------------------------------------------------------
 
     def _acquiring(self, original: Callable[[], Any]) -> Callable[[], Any]:
-        """A pool that had no connection in time: nothing was attempted, so it may be tried again."""
+        """A pool that had no connection in time: nothing was attempted, so it may be tried again.
+
+        Where too many threads wait already, there is no time: the request waits at the door instead.
+        """
         driver = self.driver
         as_task = self._dialect.is_async and driver.networked
+        threads = not self._dialect.is_async and driver.networked
 
         def seen() -> Any:
-            driver.acquiring += 1
+            caller = object()
+            driver.acquiring.add(caller)  # a set: threads come and go at any moment
             try:
                 if as_task and driver.exhausted():
                     return self.connecting.interruptible(original)
+                if threads and driver.crowded():
+                    self._turn_away()
                 return original()
             except exc.TimeoutError as error:
                 request = REQUEST.get()
                 if request is not None:
-                    request.ledger.fault, request.ledger.error = POOL_EXHAUSTED, error
+                    ledger = request.ledger
+                    ledger.fault, ledger.error, ledger.crowded = POOL_EXHAUSTED, error, self.database.name
                 raise
             finally:
-                driver.acquiring -= 1
+                driver.acquiring.discard(caller)
 
         return seen
+
+    def _turn_away(self) -> None:
+        """Send a request back to the door, if it can be run again, as though the pool had timed out."""
+        request = REQUEST.get()
+        if request is not None and request.kind == "http" and request.may_run_again():
+            waiting = len(self.driver.acquiring) - 1
+            raise exc.TimeoutError(f"{waiting} threads wait for the pool of {self.database.name!r} already")
 
     def _checked_out(self, connection: Any, *_: Any) -> None:
         """A connection of the past, or one that the kernel knows to be dead, is replaced here."""

@@ -36,13 +36,15 @@ class OwnSession:
         self._once = once
         self._opened = False
         self._connection: Any = None
+        self._talking = asyncio.Lock()
         self._thread: ThreadPoolExecutor | None = None
         library = LIBRARIES.get(self._dialect.driver) if self._dialect.is_async else None
         self._fetch = getattr(library, "fetch", None)
 
     async def run(self, statement: str, parameters: tuple[Any, ...] = ()) -> tuple[list[Any], int]:
         """The rows, and how many were touched; raises what the driver raises."""
-        result: tuple[list[Any], int] = await self._somewhere(self._run, statement, parameters)
+        async with self._talking:
+            result: tuple[list[Any], int] = await self._somewhere(self._run, statement, parameters)
         return result
 
     async def read(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
@@ -51,14 +53,15 @@ class OwnSession:
         Unanswered by a living server, its connection is taken for dead and ended by the watch, as
         with a ping.
         """
-        if self._fetch is None:
-            rows, _ = await self._somewhere(self._run, statement, parameters, True)
-            return list(rows)
-        if self._usable() is None:
-            await self._somewhere(self._open)
-        with self._outstanding(brief=True):
-            read: list[Any] = await self._fetch(self._connection.driver_connection, statement, parameters)
-            return read
+        async with self._talking:
+            if self._fetch is None:
+                rows, _ = await self._somewhere(self._run, statement, parameters, True)
+                return list(rows)
+            if self._usable() is None:
+                await self._somewhere(self._open)
+            with self._outstanding(brief=True):
+                read: list[Any] = await self._fetch(self._connection.driver_connection, statement, parameters)
+                return read
 
     async def run_within(
         self, seconds: float, statement: str, parameters: tuple[Any, ...] = ()
@@ -76,10 +79,17 @@ class OwnSession:
             link.abort()
 
     async def close(self) -> None:
-        """End it, without waiting for the other side. Cancelled or not, it is ended."""
+        """End it, without waiting for the other side. Cancelled or not, it is ended.
+
+        Whoever still talks on it gets an error, and lets go first: psycopg would use what it has freed.
+        """
+        link = None if self._connection is None else self._hooks.link(self._connection)
+        if link is not None and link.began:
+            link.abort()
         if self._dialect.is_async:
-            with contextlib.suppress(Exception):
-                await greenlet_spawn(self._end)
+            async with self._talking:
+                with contextlib.suppress(Exception):
+                    await greenlet_spawn(self._end)
         elif self._thread is not None:
             thread, self._thread = self._thread, None
             ended = asyncio.wrap_future(thread.submit(self._end))  # after what it is doing

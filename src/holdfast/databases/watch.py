@@ -19,6 +19,7 @@ from typing import Any
 
 from holdfast.clock import SYSTEM_CLOCK, Clock
 from holdfast.databases.database import Database, Session
+from holdfast.databases.deaf import Deaf
 from holdfast.databases.looking import Watchfulness, cut, cut_idle, hung_up, quiet, reap, stuck
 from holdfast.databases.monitor import (
     Answered,
@@ -66,6 +67,7 @@ class Watch:
         self.clock = clock
         self.waiting = waiting
         self._dice = dice or random.Random()
+        self._deaf = Deaf(self.rules, self.clock, self.bus, self._open)
         self._posts: dict[Database, Post] = {}  # a database may be renamed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -191,10 +193,15 @@ class Watch:
         reap(database, now, rules.keep)
         if database.settled and hung_up(database):
             self._happen(database, Broken("the server closed an idle connection"))
-        due = now - database.known_at() > rules.heartbeat
-        if due and database.settled and post.beating is None and database.driver.networked:
-            post.beating = asyncio.ensure_future(self.beat(database))
-            post.beating.add_done_callback(lambda _: setattr(post, "beating", None))
+        if database.settled and post.beating is None and database.driver.networked:
+            self._question(post, now)
+
+    def _question(self, post: Post, now: float) -> None:
+        """Whether our own session has something to ask: a sign of life, or whom the server works for."""
+        if now - post.database.known_at() > self.rules.heartbeat:
+            post.asking(self.beat(post.database))
+        elif (question := self._deaf.question(post, now)) is not None:
+            post.asking(question)
 
     def _happen(self, database: Database, happening: Happening) -> None:
         now = self.clock.monotonic()

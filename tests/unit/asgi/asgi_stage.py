@@ -133,12 +133,16 @@ class Pool:
 
     def __init__(self, most: int = 5) -> None:
         self.most = most
+        self.crowd = False
 
     async def knock(self) -> None:
         raise AssertionError("nobody may knock here")
 
     async def open(self) -> Any:
         raise AssertionError("nobody may log in here")
+
+    def crowded(self) -> bool:
+        return self.crowd
 
     def pool(self) -> dict[str, int]:
         return {"size": 2, "idle": 1, "active": 1, "waiting": 0, "max": self.most}

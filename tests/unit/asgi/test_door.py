@@ -214,6 +214,24 @@ def test_what_can_be_written_down_keeps_its_order(lobby) -> None:
     lobby(story)
 
 
+def test_while_threads_crowd_the_pool_nobody_follows_them(lobby) -> None:
+    """What gives a connection back needs a thread, too."""
+
+    async def story(lobby: Lobby) -> None:
+        lobby.database.driver.crowd = True
+        waiting = await lobby.come(3)
+        assert lobby.door.shut
+        assert lobby.door.first_shut(["main"]) is lobby.database
+        assert not any(one.done() for one in waiting)
+
+        lobby.database.driver.crowd = False
+
+        assert [await one for one in waiting] == [Verdict.GO] * 3
+        assert not lobby.door.shut
+
+    lobby(story)
+
+
 def test_while_only_suspected_nobody_goes(lobby) -> None:
     async def story(lobby: Lobby) -> None:
         suspect(lobby.database)

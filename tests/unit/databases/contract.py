@@ -57,6 +57,7 @@ async def a_server_that_is_there_answers(rig: Rig) -> None:
         await rig.driver.knock()
         session = await rig.driver.open()
         await session.ping()
+        assert await session.waiting([]) == {}
         await session.ping()
         await session.close()
 

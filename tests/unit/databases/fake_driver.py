@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from enum import Enum, auto
 
 
@@ -30,6 +31,14 @@ class FakeSession:
             raise ConnectionResetError("the connection is closed")
         await self._driver.answer()
 
+    async def waiting(self, backends: Iterable[int]) -> dict[int, float]:
+        await self._driver.answer()
+        asked = list(backends)
+        self._driver.asked.append(asked)
+        return {
+            one: seconds for one, seconds in self._driver.waiting.items() if one in self._driver.asked[-1]
+        }
+
     async def close(self) -> None:
         self.closed = True
 
@@ -49,6 +58,8 @@ class FakeDriver:
         self.under_way = 0
         self.most_under_way = 0
         self.sessions: list[FakeSession] = []
+        self.waiting: dict[int, float] = {}  # processes of the server that wait for us, and how long
+        self.asked: list[list[int]] = []
         self.size = size
         self._mode = Mode.ANSWERS
         self._changed = asyncio.Event()
@@ -92,6 +103,9 @@ class FakeDriver:
         await self.answer(login=True)
         self.sessions.append(FakeSession(self))
         return self.sessions[-1]
+
+    def crowded(self) -> bool:
+        return False
 
     def pool(self) -> dict[str, int]:
         return {"size": self.size, "idle": self.size, "active": 0, "waiting": 0, "max": self.size}

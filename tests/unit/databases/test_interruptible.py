@@ -58,8 +58,7 @@ async def test_the_watch_ends_the_wait_with_an_error_of_its_own(database: Databa
 
     task = asyncio.create_task(_opened(database, lambda: await_only(asyncio.sleep(60)), lambda _: None))
     await asyncio.sleep(0)
-    (_, end) = next(iter(database.connecting.values()))
-    end()
+    next(iter(database.connecting.values())).end()
 
     with pytest.raises(ConnectionAbortedError, match="database 'shop' fell silent"):
         await task
@@ -74,7 +73,7 @@ def test_ending_a_wait_whose_loop_is_closed_disturbs_nobody(database: Database) 
     async def begin() -> None:
         task = asyncio.create_task(_opened(database, lambda: await_only(asyncio.sleep(60)), lambda _: None))
         await asyncio.sleep(0)
-        ends.extend(end for _, end in database.connecting.values())
+        ends.extend(opening.end for opening in database.connecting.values())
         task.cancel()
 
     asyncio.run(begin())

@@ -9,6 +9,7 @@ from fake_driver import Mode
 from jumping import until
 from stand import Stand, a_request
 
+from holdfast.databases.link import Opening
 from holdfast.databases.monitor import Suspect
 
 
@@ -56,7 +57,7 @@ def test_whoever_is_opening_a_connection_is_let_go_when_it_falls_silent(stand: S
 
     async def scene(stand: Stand) -> None:
         stand.driver.turn(Mode.SILENT)
-        stand.database.connecting[1] = (stand.clock.now, lambda: ended.append("ended"))
+        stand.database.connecting[1] = Opening(stand.clock.now, lambda: ended.append("ended"))
         await until(lambda: stand.database.away)
 
     stand.play(scene)

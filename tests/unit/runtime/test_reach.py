@@ -41,6 +41,9 @@ class Driver:
 
     async def open(self) -> Any: ...
 
+    def crowded(self) -> bool:
+        return False
+
     def pool(self) -> dict[str, int]:
         return {}
 
