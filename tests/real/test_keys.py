@@ -52,7 +52,8 @@ async def test_twenty_at_once_have_one_effect(shared_postgresql: PostgreSQL, sho
                 assert placed(shared_postgresql, reference) == 1
                 seen = Counter((one.status, one.code or one.replayed) for one in answers)
                 assert seen.pop((201, False)) == 1, first.output + second.output
-                assert set(seen) <= {(201, True), (409, "idempotency_in_progress")}
+                told = first.output + second.output
+                assert set(seen) <= {(201, True), (409, "idempotency_in_progress")}, told
                 assert len({one.body["id"] for one in answers if one.status == 201}) == 1
 
 

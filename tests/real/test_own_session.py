@@ -127,3 +127,16 @@ async def test_a_machine_that_has_just_started_forgets_what_is_too_old(
         keys = await shop.run(lambda connection: list(connection.scalars(text(f"SELECT key FROM {TABLE}"))))
 
     assert keys == ["new"]
+
+
+@EACH
+async def test_processes_that_make_the_table_at_once_all_have_it(
+    postgresql: PostgreSQL, registry: Registry, flavour: Flavour
+) -> None:
+    """REQ-5: PostgreSQL tells all but one of a duplicate, of the table or of its index."""
+    async with hooked(flavour, flavour.url(postgresql)) as shop:
+        for _ in range(10):
+            hooks = shop.engine._holdfast_hooks  # type: ignore[attr-defined]
+            tables = [MarkerTable(hooks, MarkerRules(active=True)) for _ in range(6)]
+            assert await asyncio.gather(*(table.prepare() for table in tables)) == [True] * 6
+            postgresql.execute(f"DROP TABLE {TABLE}")

@@ -168,10 +168,11 @@ async def test_a_moment_of_silence_fails_nothing_and_nobody_waits_long(shop: Sho
     assert max(one.took for one in stage.records) < MAX_WAIT / 2, stage.told()
 
 
-@pytest.mark.parametrize("shop", [ASYNCPG, PSYCOPG], ids=by_name)
+@pytest.mark.parametrize("shop", [ASYNCPG, PSYCOPG, SYNC], ids=by_name)
 async def test_a_stall_fails_nothing_and_doubles_nothing(shop: Shop) -> None:
     """What was held arrives late, after the request may have been run again: still once each."""
-    async with scene(shop, Shape(timeout=20), ROOM) as stage:
+    patience = {"HOLDFAST_MAX_WAIT_MS": "13000"}  # by default the stall ends in the moment it does
+    async with scene(shop, Shape(timeout=20), ROOM | patience) as stage:
         stage.proxy.stall()
         await stage.during(10)
         await asyncio.sleep(2)

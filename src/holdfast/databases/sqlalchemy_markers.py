@@ -27,6 +27,8 @@ BACKENDS = ("postgresql", "sqlite")
 PRUNE_EVERY_S = 600.0
 _KEEP_WITHIN_S = 10.0
 _HELD_UP_S = 1.0  # how long the question may wait for whoever holds the marker, before that one is ended
+# Processes that make it at once: all but one are told of a duplicate, of whatever they came to first.
+_MADE_BY_ANOTHER = ("23505", "42P07", "42710")
 _BLOCKERS = "SELECT pg_terminate_backend(pid) FROM unnest(pg_blocking_pids({pid})) AS pid"
 
 
@@ -40,7 +42,7 @@ class MarkerTable:
         self.askable = hooks.engine.url.get_backend_name() == "postgresql"
         self._hooks = hooks
         self._statements = self._in(rules.schema)
-        self._sessions: tuple[tuple[OwnSession, asyncio.Lock], ...] = ()
+        self._sessions: tuple[OwnSession, ...] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._preparing: asyncio.Lock | None = None
         self._pruned_at = -PRUNE_EVERY_S  # due at once, on a machine that has just started too
@@ -60,33 +62,30 @@ class MarkerTable:
 
     async def look(self, keys: list[str]) -> dict[str, Row]:
         """What is kept under *keys*; raises what the driver raises when the database is lost."""
-        session, turn = self._own(0)
-        async with turn:
-            return found(await session.read(self._statements.look, asked(keys)))
+        return found(await self._own(0).read(self._statements.look, asked(keys)))
 
     async def keep(self, answers: list[Written]) -> None:
         """Write down *answers*; those that are there stay. Now and then forgets what is too old."""
-        session, turn = self._own(1)  # not the one that is asked: this may wait for a lock
-        async with turn:
-            await session.run_within(_KEEP_WITHIN_S, self._statements.keep, written(answers))
-            if monotonic() - self._pruned_at > PRUNE_EVERY_S:
-                forgotten = PRUNE_AT_ONCE
-                while forgotten >= PRUNE_AT_ONCE:
-                    self._pruned_at = monotonic()
-                    _, forgotten = await session.run_within(_KEEP_WITHIN_S, self._statements.prune)
+        session = self._own(1)  # not the one that is asked: this may wait for a lock
+        await session.run_within(_KEEP_WITHIN_S, self._statements.keep, written(answers))
+        if monotonic() - self._pruned_at > PRUNE_EVERY_S:
+            forgotten = PRUNE_AT_ONCE
+            while forgotten >= PRUNE_AT_ONCE:
+                self._pruned_at = monotonic()
+                _, forgotten = await session.run_within(_KEEP_WITHIN_S, self._statements.prune)
 
     async def close(self) -> None:
         """Let go of the connections."""
         sessions, self._sessions = self._sessions, ()
-        for session, _ in sessions:
+        for session in sessions:
             await session.close()
 
-    def _own(self, number: int) -> tuple[OwnSession, asyncio.Lock]:
+    def _own(self, number: int) -> OwnSession:
         loop = asyncio.get_running_loop()
         if not self._sessions or self._loop is not loop:
             setup = self._statements.setup
             self._loop = loop
-            self._sessions = tuple((OwnSession(self._hooks, setup), asyncio.Lock()) for _ in range(2))
+            self._sessions = (OwnSession(self._hooks, setup), OwnSession(self._hooks, setup))
         return self._sessions[number]
 
     # ---- for the watch's loop -------------------------------------------------------------------
@@ -165,18 +164,17 @@ class MarkerTable:
         except Exception as error:
             if not self.spoilt_by(error):
                 raise
-            for number, statement in enumerate(self._statements.create):
-                await self._create(session, statement, again=number == 0)
+            for statement in self._statements.create:
+                await self._create(session, statement)
         self.usable = True
 
-    async def _create(self, session: OwnSession, statement: str, *, again: bool) -> None:
+    async def _create(self, session: OwnSession, statement: str) -> None:
         try:
             await session.run(statement)
         except Exception as error:
-            # Two processes that make it at once: PostgreSQL tells the second one of a duplicate.
-            if not again or classify(error, database=True).code not in ("23505", "42P07"):
+            if classify(error, database=True).code not in _MADE_BY_ANOTHER:
                 raise
-            await session.run(self._statements.exists)
+            await session.run(statement)  # now it exists
 
     def _in(self, schema: str | None) -> Statements:
         dialect = self._hooks.engine.dialect
