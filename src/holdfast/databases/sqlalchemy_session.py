@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class OwnSession:
     """One connection; whoever comes waits for whoever talks.
 
-    It is opened with the first statement, and after a loss. With *once* it is not opened again after a loss: a transaction begun on it must not go on elsewhere.
+    It is opened with the first statement, and again after a loss; with *once* it is not, for a
+    transaction begun on it must not go on elsewhere.
     """
 
     def __init__(self, hooks: Hooks, setup: str | None = None, *, once: bool = False) -> None:
