@@ -317,8 +317,17 @@ class _Launch:
             await self._lifespan.abandon()
         if self._server is not None:
             self._server.refuse()
+            await self._answer_held(self._server)
             self._server.drop()
             await self._server.end()
+
+    async def _answer_held(self, server: Server) -> None:
+        """Whoever waited for a start that has failed is told so, and not cut off."""
+        assert self._front is not None
+        Floor(self._hold, self._front).answer_held()
+        waiting = server.tasks()
+        if waiting:
+            await asyncio.wait(waiting, timeout=_REST_S)
 
     async def _leave(self, status: int) -> int:
         """What does not end, and the runner would wait for without end, is named and left behind."""

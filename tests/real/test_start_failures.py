@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import signal
 import socket
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +38,24 @@ ENGINE = """
 import os
 from sqlalchemy.ext.asyncio import create_async_engine
 engine = create_async_engine(os.environ["DATABASE_URL"])
+"""
+
+
+FAILING = """
+import os
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import create_async_engine
+
+engine = create_async_engine(os.environ["DATABASE_URL"])
+
+@asynccontextmanager
+async def lifespan(app):
+    async with engine.connect():
+        raise RuntimeError("no such table of ours")
+    yield
+
+app = FastAPI(lifespan=lifespan)
 """
 
 
@@ -331,3 +352,48 @@ def test_a_stop_in_the_middle_of_a_start_leaves_nothing(start: Start) -> None:
 
     assert status == 0, log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_whoever_waited_for_a_start_that_fails_is_told(start: Start, postgresql: PostgreSQL) -> None:
+    """BOOT-2, REQ-6: it listens while its database is absent, and then its application does not start."""
+    start.write(FAILING)
+    postgresql.stop("immediate")
+    port = quiet_port()
+    environment = {"DATABASE_URL": postgresql.url("asyncpg"), "HOLDFAST_START_WITHOUT_DATABASE": "true"}
+    with ThreadPoolExecutor(2) as threads:
+        running = threads.submit(start.run, "shop:app", environment, "--port", str(port))
+        asking = threads.submit(asked, port)
+        await_client(port)
+        postgresql.start()
+        status, body = asking.result(WITHIN)
+        ended = running.result(WITHIN)
+
+    assert (status, json.loads(body)["code"]) == (503, "shutting_down"), ended.output
+    assert_told(ended, 70, "application", "no such table of ours")
+
+
+def await_client(port: int) -> None:
+    """Return when a client is connected to *port*."""
+    give_up_at = time.monotonic() + WITHIN
+    while not any(
+        one.laddr and one.laddr.port == port and one.status == psutil.CONN_ESTABLISHED
+        for one in psutil.net_connections("tcp4")
+    ):
+        assert time.monotonic() < give_up_at, "nobody came"
+        time.sleep(0.02)
+
+
+def asked(port: int) -> tuple[int, bytes]:
+    """The answer to one GET, sent as soon as somebody listens."""
+    give_up_at = time.monotonic() + WITHIN
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN)
+        try:
+            connection.request("GET", "/items")
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except ConnectionRefusedError:
+            assert time.monotonic() < give_up_at, "nobody listens"
+            time.sleep(0.02)
+        finally:
+            connection.close()
