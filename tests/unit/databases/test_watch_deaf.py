@@ -83,6 +83,22 @@ def test_one_that_it_works_on_is_asked_about_once_a_second_and_left_alone(busy: 
     assert busy.driver.asked[0] == [BACKEND]
 
 
+def test_of_several_hosts_none_is_asked(busy: Stand) -> None:
+    """Each numbers its own processes: one that waits could be taken for another's that works."""
+    busy.driver.can_knock = False  # type: ignore[misc]
+
+    async def scene(stand: Stand) -> None:
+        link = sent(stand)
+        stand.driver.waiting = {BACKEND: 30.0}
+        await asyncio.sleep(15)
+
+        assert not link.cut
+
+    busy.play(scene)
+
+    assert busy.driver.asked == []
+
+
 def test_nobody_is_asked_while_everything_is_answered(busy: Stand) -> None:
     """PRM-4."""
 
