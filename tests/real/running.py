@@ -104,6 +104,12 @@ class Running:
         status = self.process.wait(within)
         return status, time.monotonic() - asked_at
 
+    def whole_output(self) -> str:
+        """All it has to say; stops the server, because the log is written a moment after what it tells."""
+        if self.process.poll() is None:
+            self.stop()
+        return self.output
+
 
 @contextmanager
 def running(

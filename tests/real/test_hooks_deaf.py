@@ -12,7 +12,19 @@ from dataclasses import replace
 from time import monotonic
 
 import pytest
-from hooked import POSTGRESQL, QUICK, Flavour, Hooked, hooked, insert, isolated, read, requested, watched
+from hooked import (
+    POSTGRESQL,
+    QUICK,
+    Flavour,
+    Hooked,
+    hooked,
+    insert,
+    isolated,
+    read,
+    requested,
+    until,
+    watched,
+)
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from transacting import told
@@ -41,9 +53,9 @@ async def lose_bytes_of(work: asyncio.Task[object], proxy: Proxy) -> None:
     proxy.heal()
 
 
-async def serve_others(shop: Hooked, until: asyncio.Task[object]) -> None:
-    """Others are answered meanwhile: nothing speaks against the database."""
-    while not until.done():
+async def serve_others(shop: Hooked, work: asyncio.Task[object]) -> None:
+    """Others are answered until *work* is done: nothing speaks against the database."""
+    while not work.done():
         assert await shop.run(read) == 1
         await asyncio.sleep(0.02)
 
@@ -64,7 +76,7 @@ async def test_a_statement_that_was_lost_is_not_waited_for(shop: Hooked, proxy: 
         with requested(method):
             working = asyncio.create_task(shop.run(work))
             await lose_bytes_of(working, proxy)
-        await serve_others(shop, until=working)
+        await serve_others(shop, working)
         took = monotonic() - began
 
     with pytest.raises(DBAPIError):
@@ -98,7 +110,7 @@ async def test_a_statement_that_the_server_works_on_may_take_its_time(shop: Hook
 
 
 @EACH
-async def test_the_server_says_who_waits_for_us(shop: Hooked) -> None:
+async def test_the_server_says_who_waits_for_us(shop: Hooked, postgresql: PostgreSQL) -> None:
     """One that works is not named, nor one it does not know."""
     driver = shop.database.driver
     (link,) = shop.database.links.values()
@@ -106,11 +118,10 @@ async def test_the_server_says_who_waits_for_us(shop: Hooked) -> None:
     await asyncio.sleep(0.1)  # so that it has waited for a while
     waiting = await session.waiting([link.backend, 1, 2_000_000_000])
     working = asyncio.create_task(
-        shop.run(lambda connection: connection.execute(text("SELECT pg_sleep(1)")).rowcount)
+        shop.run(lambda connection: connection.execute(text("SELECT pg_sleep(2)")).rowcount)
     )
-    while not link.began:
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.1)
+    sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    await until(lambda: postgresql.execute(sleeping) == [("1",)])
     at_work = await session.waiting([link.backend])
     await session.ping()  # it is left as it was
     await session.close()

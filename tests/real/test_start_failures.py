@@ -240,8 +240,9 @@ def test_in_development_it_starts_and_holds(postgresql: PostgreSQL) -> None:
             asking.settimeout(10)
             assert asking.recv(12) == b"HTTP/1.1 200"
 
-        assert "starting without it, requests will wait" in one.output
-        assert "Traceback" not in one.output
+        told = one.whole_output()
+        assert "starting without it, requests will wait" in told
+        assert "Traceback" not in told
 
 
 # ── the port ─────────────────────────────────────────────────────────────────────────────────────

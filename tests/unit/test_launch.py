@@ -56,11 +56,13 @@ async def quiet():
 
 @app.get("/slow")
 async def slow():
+    print("slow begins", flush=True)
     await asyncio.sleep(0.5)
     return "done"
 
 @app.get("/stubborn")
 async def stubborn():
+    print("stubborn begins", flush=True)
     while True:
         try:
             await asyncio.sleep(3600)
@@ -161,7 +163,7 @@ def test_the_phases_in_strict_order_and_a_line_with_the_address(tmp_path: Path) 
 def test_the_first_signal_stops_in_order(tmp_path: Path, number: signal.Signals) -> None:
     """SHD-1: requests in flight finish, the application's shutdown runs, exit 0."""
     with run(tmp_path) as one, one.ask("/slow") as asking:
-        time.sleep(0.2)
+        one.until("slow begins")
         status, took = one.stop(number)
 
         assert b"done" in asking.recv(65536)
@@ -177,7 +179,6 @@ def test_an_endless_stream_does_not_hold_the_stop(tmp_path: Path, path: str) -> 
     """SHD-1: streams are told; uvicorn alone waits for them for ever."""
     with run(tmp_path) as one, one.ask(path) as asking:
         assert asking.recv(1)
-        time.sleep(0.2)
         status, took = one.stop()
 
         assert status == 0, one.output
@@ -188,7 +189,7 @@ def test_an_endless_stream_does_not_hold_the_stop(tmp_path: Path, path: str) -> 
 def test_what_hangs_is_named_and_the_status_is_one(tmp_path: Path) -> None:
     """SHD-2."""
     with run(tmp_path, HOLDFAST_SHUTDOWN_TIMEOUT_MS="1000") as one, one.ask("/stubborn"):
-        time.sleep(0.3)
+        one.until("stubborn begins")
         status, took = one.stop()
 
         assert status == 1, one.output
@@ -199,7 +200,7 @@ def test_what_hangs_is_named_and_the_status_is_one(tmp_path: Path) -> None:
 def test_a_second_signal_exits_at_once(tmp_path: Path) -> None:
     """SHD-2."""
     with run(tmp_path) as one, one.ask("/stubborn"):
-        time.sleep(0.3)
+        one.until("stubborn begins")
         one.process.send_signal(signal.SIGTERM)
         one.until("stopping")
         status, took = one.stop()
