@@ -136,8 +136,10 @@ class Holdfast:
 
         What had to be given back to the journal, by method and path.
         """
+        replay = front.stage().replay
+        replay.door.cutting = True
         left = await self.desk.stop(within)
-        await front.stage().replay.keys.close()
+        await replay.keys.close()
         return left
 
     def close(self) -> None:

@@ -101,11 +101,9 @@ class Desk:
             journal.close()
 
     def _cut(self) -> None:
-        """End the connections that runs still wait on: their threads would keep the process."""
+        """End what runs still wait for: their threads would keep the process."""
         for database in self._registry:
-            for link in list(database.links.values()):
-                if link.began:
-                    link.abort()
+            database.end_waits()
 
     def _ready(self) -> bool:
         return all(one.settled for one in self._registry)

@@ -6,7 +6,6 @@ import asyncio
 
 from holdfast.app import Holdfast
 from holdfast.asgi.front import Front
-from holdfast.databases.database import Database
 
 
 class Floor:
@@ -31,23 +30,16 @@ class Floor:
         for database in self._hold.registry:
             database.dismiss()
             if database.away:
-                self._cut(database)
+                database.end_waits()
 
     def sockets(self) -> set[asyncio.Task[None]]:
         return set(self._hold.sockets)
 
     def cut(self) -> None:
+        self._front.stage().door.cutting = True
         for database in self._hold.registry:
-            self._cut(database)
+            database.end_waits()
 
     def named(self) -> list[str]:
         requests = [f"{one.request.method} {one.request.path}" for one in self._front.stage().replay.live]
         return [*requests, *(f"WebSocket {task.get_name()}" for task in self._hold.sockets)]
-
-    @staticmethod
-    def _cut(database: Database) -> None:
-        for link in list(database.links.values()):
-            if link.began or database.away:  # an idle one of a dead network would be closed politely
-                link.abort()
-        for opening in list(database.connecting.values()):
-            opening.end()

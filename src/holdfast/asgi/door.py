@@ -49,6 +49,7 @@ class Door:
         self.rules = rules
         self.shut = False  # whether anyone has to ask at all: the one thing the fast path reads
         self.stopping = False
+        self.cutting = False  # connections are ended under whoever is left: nobody runs again
         self.waiting = 0
         self.waiting_inside = 0  # of them, those who have been inside
         self._bus = bus

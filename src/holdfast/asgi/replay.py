@@ -251,9 +251,9 @@ class Replay:
         self.give_up_turns(exchange, answered=False)
         if ledger.lost is not None:
             database = self._registry.get(ledger.lost)
-            if database is not None and not database.settled:
+            if database is not None and (self.door.cutting or not database.settled):
                 return await self._waited_again(exchange, database)
-            return True
+            return not self.door.cutting
         crowded = self._registry.get(ledger.crowded or "")
         if crowded is not None:
             return await self._waited_again(exchange, crowded)

@@ -262,6 +262,14 @@ class Database:
         for wake in woken:
             wake()
 
+    def end_waits(self) -> None:
+        """End what anybody waits for on its connections: statements, and logins. From any thread."""
+        for link in list(self.links.values()):
+            if link.began or self.away:  # an idle one of a dead network would be closed politely
+                link.abort()
+        for opening in list(self.connecting.values()):
+            opening.end()
+
     # ---- the watch's side -----------------------------------------------------------------------
 
     def watched_by(self, tell: Callable[[Database, Happening], None] | None) -> None:

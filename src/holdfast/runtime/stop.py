@@ -123,13 +123,20 @@ class Stop:
         self.stage.cut()
         for task in left:
             task.cancel()
-        patience = max(0.1, (self.until - monotonic()) * CANCEL_SHARE)
-        _, hanging = await asyncio.wait(left, timeout=patience)
+        hanging = await self._ended(left, max(0.1, (self.until - monotonic()) * CANCEL_SHARE))
         self.server.drop()
         if hanging:
             self.failed.append("cancel")
             return f"abandoned {len(hanging)}: {', '.join(names[:5])}"
         return f"cancelled {len(left)}: {', '.join(names[:5])}"
+
+    async def _ended(self, tasks: set[asyncio.Task[None]], patience: float) -> set[asyncio.Task[None]]:
+        """Those that have not ended after *patience* seconds."""
+        left = (await asyncio.wait(tasks, timeout=patience / 2))[1]
+        if left:
+            self.stage.cut()  # a thread is not cancelled with its task: it may have begun another statement
+            left = (await asyncio.wait(left, timeout=patience / 2))[1]
+        return left
 
     async def _close(self) -> str:
         await asyncio.wait_for(self.close(), max(0.5, self.until - monotonic()))

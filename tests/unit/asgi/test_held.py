@@ -202,6 +202,24 @@ def test_who_waits_when_we_stop_is_told(run, clock) -> None:
     assert (client.status, client.problem["code"]) == (503, "shutting_down")
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_whose_connection_was_cut_by_the_stop_does_not_run_again(run, clock, cut) -> None:
+    """SHD-1: its thread would wait on another connection, and keep the process. Before that it may."""
+
+    class Stopped(Failing):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            self.house.door.close()
+            self.house.door.cutting = cut
+            await super().__call__(scope, receive, send)
+
+    app = Stopped()
+    house = housed(app, clock)
+    client = run(house.ask())
+
+    assert (client.status, app.runs) == ((503, 1) if cut else (200, 2))
+    assert not cut or client.problem["code"] == "shutting_down"
+
+
 @pytest.mark.parametrize("entered", [False, True], ids=["before it entered", "from inside"])
 def test_a_client_that_leaves_is_dropped_and_nothing_is_run(run, clock, entered) -> None:
     """REQ-3: nobody executes orders whose clients left long ago."""
