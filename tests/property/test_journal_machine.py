@@ -27,6 +27,7 @@ from holdfast.work.entry import (
     after_absence,
     after_answer,
     after_failure,
+    given_back,
 )
 from holdfast.work.journal_sqlite import SqliteJournal, open_sqlite
 
@@ -37,7 +38,7 @@ LEASE_S = 15.0
 UNFINISHED = (State.PENDING, State.RUNNING)
 WHICH = st.integers(0, 1)
 ORDERS = st.sampled_from("xxxyz")
-ENDS = st.sampled_from([200, 404, 404, 429, 500, "raised", "away"])
+ENDS = st.sampled_from([200, 404, 404, 429, 500, "raised", "away", "given back"])
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Known:
     new: New
     state: State = State.PENDING
     attempts: int = 0
+    interruptions: int = 0
     not_before: float = 0.0
     holder: str = ""
     until: float = 0.0
@@ -111,7 +113,7 @@ class JournalSchedule(RuleBasedStateMachine):
     @rule(which=WHICH, worker=st.integers(0, 2), most=st.integers(0, 3))
     def lease(self, which: int, worker: int, most: int) -> None:
         holder = self.workers[worker]
-        expected = self.free()[:most]
+        expected = self.free(holder.incarnation)[:most]
 
         leased = self.journals[which].lease(most, holder, self.now + LEASE_S, self.now).result()
 
@@ -119,14 +121,19 @@ class JournalSchedule(RuleBasedStateMachine):
         for entry in leased:
             known = self.known[entry.number]
             assert (entry.new, entry.attempts) == (known.new, known.attempts)
+            assert entry.interruptions == known.interruptions
             known.state, known.holder, known.until = State.RUNNING, holder.incarnation, self.now + LEASE_S
             self.held.append((holder, entry))
 
-    def free(self) -> list[int]:
-        """The oldest unfinished of each order of which none runs, unless it is in a pause."""
+    def free(self, asking: str) -> list[int]:
+        """The oldest unfinished of each order of which none runs, unless it is in a pause.
+
+        What somebody else held and holds no more was interrupted.
+        """
         for known in self.known.values():
             gone = known.holder in self.killed or known.until <= self.now
             if known.state is State.RUNNING and gone:
+                known.interruptions += known.holder != asking
                 known.state, known.holder, known.until = State.PENDING, "", 0.0
         running = {one.new.order for one in self.known.values() if one.state is State.RUNNING}
         oldest: dict[str, int] = {}
@@ -152,6 +159,7 @@ class JournalSchedule(RuleBasedStateMachine):
         assert self.journals[which].finish(entry.number, holder, outcome, self.now).result() == ours
         if ours and known is not None:
             known.state, known.attempts, known.holder, known.until = outcome.state, outcome.attempts, "", 0.0
+            known.interruptions = outcome.interruptions
             if outcome.state is State.PENDING:
                 known.not_before = self.now + outcome.delay_s
             else:
@@ -174,6 +182,8 @@ class JournalSchedule(RuleBasedStateMachine):
     def outcome(self, entry: Entry, ends: int | str) -> Outcome:
         if isinstance(ends, int):
             return after_answer(entry, Answer(ends, (), b"answer"), MOST, 5.0)
+        if ends == "given back":
+            return given_back(entry)
         return after_absence(entry, 2.0) if ends == "away" else after_failure(entry, "ValueError", MOST, 5.0)
 
     @precondition(lambda self: self.held)

@@ -32,7 +32,7 @@ from journaled import (
     numbers,
 )
 
-from holdfast.work.entry import Answer, Entry, Holder, Outcome, State, name_of
+from holdfast.work.entry import Answer, Entry, Holder, Outcome, State, given_back, name_of
 from holdfast.work.holder import holder_of_this_process
 from holdfast.work.journal import Journal, JournalError, JournalFullError
 
@@ -199,6 +199,29 @@ class JournalContract:
         assert leased(journal, holder=dead, until=1e9) == [number]
 
         assert leased(journal, holder=us, until=1e9) == [number]
+
+    def test_what_is_taken_back_from_another_was_interrupted(self, journal: Journal) -> None:
+        """JRN-3: so that one that ends its processes is known by it. A run's own end says how many it has."""
+        (number,) = accepted(journal, "a")
+        assert leased(journal, until=130.0) == [number]
+        assert leased(journal, until=160.0, now=130.0) == [number]  # by the same: it lives
+        assert known(journal, number).interruptions == 0
+
+        assert leased(journal, holder=BERT, until=190.0, now=160.0) == [number]
+        assert leased(journal, until=220.0, now=190.0) == [number]
+        assert known(journal, number).interruptions == 2
+
+        assert finished(journal, number, given_back(known(journal, number)), now=190.0)
+        assert known(journal, number).interruptions == 2
+        ended(journal, number, replace(DEAD, interruptions=3), now=190.0)
+        assert known(journal, number).interruptions == 3
+        assert journal.retry(number).result()
+        assert known(journal, number).interruptions == 0
+
+        assert leased(journal, until=220.0, now=190.0) == [number]
+        assert leased(journal, holder=BERT, until=250.0, now=220.0) == [number]
+        assert finished(journal, number, holder=BERT, now=220.0)
+        assert known(journal, number).interruptions == 0
 
     # ---- finishing ------------------------------------------------------------------------------
 

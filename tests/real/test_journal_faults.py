@@ -188,6 +188,58 @@ def test_a_redis_that_cannot_be_used_refuses_the_start(stage: House) -> None:
     assert "hunter2" not in told + output
 
 
+def test_one_that_ends_its_process_stops_and_an_admin_decides(stage: House) -> None:
+    """JRN-3: those beside it are not charged with its deeds; it is dead, not the shop for ever."""
+    one = stage.start()
+    with stage.away():
+        beside = [ask(one, "POST", f"/take/beside-{n}?pause=0.3", b"", client(n)) for n in range(3)]
+        fatal = ask(one, "POST", "/fatal/fatal", b"", client("fatal"))
+        behind = ask(one, "POST", "/take/behind-the-fatal", b"", client("fatal"))
+    ends = 0
+    while ends < 10 and not ended_well(one, behind):
+        ends += 1
+        one = stage.start()
+
+    assert ends == 4, one.output  # once beside others, and three times alone
+    assert [outcome(one, sent)["status"] for sent in (*beside, fatal, behind)] == [
+        *["done"] * 3,
+        "dead",
+        "done",
+    ]
+    runs = stage.runs.read_text()
+    assert runs.count("begins fatal") == 4
+    for n in range(3):
+        assert (runs.count(f"ends beside-{n}"), stage.times()[f"beside-{n}"]) == (1, 1), runs
+
+    (number,) = (line.split()[0] for line in stage.journal("list", "--state", "dead").splitlines()[1:2])
+    shown = stage.journal("show", number)
+    assert "its process ended while it ran, 4 times in a row" in shown
+    stage.server.execute("INSERT INTO cured VALUES ('fatal')")
+    stage.journal("retry", number)
+    assert until(lambda: operation(one, fatal)["status"] == "done")
+    assert stage.times()["fatal"] == 1
+
+
+def client(name: object) -> list[tuple[str, str]]:
+    """Whose requests keep their order."""
+    return [("Authorization", f"Bearer {name}")]
+
+
+def ended_well(one: Running, sent: Sent) -> bool:
+    """Whether *sent* is done; False when the process ends before that."""
+
+    def over() -> str | None:
+        if one.process.poll() is not None:
+            return "the process ended"
+        try:
+            found = operation(one, sent)["status"]
+        except OSError:
+            return None
+        return found if found == "done" else None
+
+    return bool(until(over) == "done")
+
+
 # ---- no room ---------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ class Line:
     until: float = 0.0
     holder: Holder | None = None
     attempts: int = 0
+    interruptions: int = 0
     finished_at: float = 0.0
 
     def let_go(self, state: State) -> None:
@@ -63,10 +64,11 @@ class JournalMachine(RuleBasedStateMachine):
 
     # ---- what a list would do -------------------------------------------------------------------
 
-    def free(self) -> list[int]:
-        """What may be leased now, oldest first."""
+    def free(self, asking: Holder) -> list[int]:
+        """What may be leased now, oldest first. What somebody else held too long was interrupted."""
         for line in self.lines.values():
             if line.state is State.RUNNING and line.until <= self.now:
+                line.interruptions += line.holder != asking
                 line.let_go(State.PENDING)
         unfinished = sorted(n for n, line in self.lines.items() if line.state in UNFINISHED)
         busy = {line.order for line in self.lines.values() if line.state is State.RUNNING}
@@ -98,7 +100,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(most=st.sampled_from([1, 9]), holder=HOLDERS, lasts=st.sampled_from([5.0, 50.0]))
     def lease(self, most: int, holder: Holder, lasts: float) -> None:
-        expected = self.free()[:most]
+        expected = self.free(holder)[:most]
         until = self.now + lasts
 
         assert numbers(self.journal.lease(most, holder, until, self.now).result()) == expected
@@ -124,19 +126,24 @@ class JournalMachine(RuleBasedStateMachine):
         holder=HOLDERS,
         state=st.sampled_from([State.FAILED, State.DEAD, State.PENDING, State.DONE]),
         delay_s=st.sampled_from([0.0, 3.0, 30.0]),
+        interruptions=st.sampled_from([0, 0, 2]),
     )
-    def finish(self, data: st.DataObject, holder: Holder, state: State, delay_s: float) -> None:
+    def finish(
+        self, data: st.DataObject, holder: Holder, state: State, delay_s: float, interruptions: int
+    ) -> None:
         number = self.some(data, State.RUNNING)
         line = self.lines[number]
         holder = data.draw(st.sampled_from([line.holder or holder, holder]), label="by")
         held = line.state is State.RUNNING and line.holder == holder and line.until > self.now
         answer = GIVEN if state is State.DONE else None
-        outcome = Outcome(state, answer, line.attempts + 1, "why", delay_s if state is State.PENDING else 0.0)
+        pause = delay_s if state is State.PENDING else 0.0
+        outcome = Outcome(state, answer, line.attempts + 1, "why", pause, interruptions)
 
         assert self.journal.finish(number, holder, outcome, self.now).result() == held
         if held:
             line.let_go(state)
             line.attempts += 1
+            line.interruptions = interruptions
             line.not_before = self.now + delay_s
             line.finished_at = self.now
 
@@ -189,6 +196,7 @@ class JournalMachine(RuleBasedStateMachine):
             over = line.state is State.RUNNING and line.until <= self.now  # either is right
             assert entry.state is line.state or over
             assert entry.attempts == line.attempts
+            assert entry.interruptions == line.interruptions
             assert (entry.answer == GIVEN) == (line.state is State.DONE)
         backlog = self.journal.backlog().result()
         assert backlog.entries == sum(line.state in UNFINISHED for line in self.lines.values())

@@ -49,6 +49,8 @@ def sheet(entry: Entry, now: float) -> str:
         f"order        {new.order[:12]}",
         f"key          {new.key}",
     ]
+    if entry.interruptions:
+        lines.append(f"interrupted  {entry.interruptions} times in a row by the end of its process")
     if entry.cause:
         lines.append(f"cause        {redact_text(entry.cause)}")
     if entry.finished_at is not None:
@@ -82,6 +84,7 @@ def record(entry: Entry, *, raw: bool) -> str:
         "order": new.order,
         "journaledAt": moment(new.journaled_at),
         "attempts": entry.attempts,
+        "interruptions": entry.interruptions,
         "cause": entry.cause if raw else redact_text(entry.cause),
         "finishedAt": moment(entry.finished_at) if entry.finished_at is not None else None,
         "answer": _answer(answer, raw=raw) if answer is not None else None,

@@ -29,7 +29,14 @@ class Raised:
     cause: str
 
 
-Ended: TypeAlias = Answer | Absent | Applied | Raised
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """It was not run again: too often its process ended while it ran."""
+
+    interruptions: int
+
+
+Ended: TypeAlias = Answer | Absent | Applied | Raised | Spent
 
 _APPLIED = frozenset({"applied_but_interrupted"})
 _ABSENT = frozenset(
@@ -52,6 +59,11 @@ def meaning_of(code: str) -> Absent | Applied | None:
     return Absent(code) if code in _ABSENT else None
 
 
+def spent(entry: Entry, most: int) -> Spent | None:
+    """Whether *entry* has ended its process once beside others and *most* times alone; None if it may run."""
+    return Spent(entry.interruptions) if entry.interruptions > most else None
+
+
 def outcome_of(entry: Entry, ended: Ended, most: int, delay_s: float) -> Outcome:
     """What becomes of *entry*; *most* attempts in all, *delay_s* before the next."""
     match ended:
@@ -63,5 +75,8 @@ def outcome_of(entry: Entry, ended: Ended, most: int, delay_s: float) -> Outcome
             return Outcome(State.DONE, None, entry.attempts, code)
         case Raised(cause):
             return after_failure(entry, cause, most, delay_s)
+        case Spent(times):
+            cause = f"its process ended while it ran, {times} times in a row"
+            return Outcome(State.DEAD, None, entry.attempts, cause, interruptions=times)
         case _:
             assert_never(ended)

@@ -3,6 +3,9 @@
 A shell owned by the server's loop; what an attempt comes to is decided in `attempt.py`. Entries
 follow one another as a chain: what became of one and the lease of the next are handed to the
 journal in one go, so that they share its one commit. Leases are prolonged while their runs last.
+
+An entry whose process ended while it ran may have ended it: it runs again alone, so that no other one
+is charged with the next end, and not for ever (`spent`).
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ from typing import TypeAlias, TypeVar
 from holdfast.clock import SYSTEM_CLOCK, Clock
 from holdfast.events import BUS, Bus
 from holdfast.policy.backoff import Backoff
-from holdfast.work.attempt import Absent, Ended, Raised, outcome_of
-from holdfast.work.entry import KEEP_S, LEASE_S, Entry, Holder, Outcome, State, after_absence
+from holdfast.work.attempt import Absent, Ended, Raised, outcome_of, spent
+from holdfast.work.entry import KEEP_S, LEASE_S, Entry, Holder, Outcome, State, given_back
 from holdfast.work.holder import holder_of_this_process
 from holdfast.work.journal import Journal, JournalError
 from holdfast.work.progress import Progress, path_of
@@ -82,6 +85,7 @@ class Drain:
         self._holder = holder or holder_of_this_process()
         self._dice = random.Random()
         self._live: dict[int, _Live] = {}
+        self._alone: int | None = None  # an entry that runs with no other, or is to
         self._given_back: list[Future[bool]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -125,7 +129,10 @@ class Drain:
         for task in left:
             task.cancel()
         if left:
-            await asyncio.wait(left, timeout=_GIVE_BACK_S)
+            left = (await asyncio.wait(left, timeout=_GIVE_BACK_S / 2))[1]
+        if left:
+            cut()  # a thread has begun with another statement
+            await asyncio.wait(left, timeout=_GIVE_BACK_S / 2)
         if self._given_back:
             waiting = [asyncio.wrap_future(one) for one in self._given_back]
             await asyncio.wait(waiting, timeout=_GIVE_BACK_S)
@@ -146,10 +153,12 @@ class Drain:
                 await asyncio.wait_for(self._woken.wait(), self._rules.tick_s)
 
     async def _fill(self, now: float) -> None:  # noqa: ARG002 - the steps are alike
-        room = self._rules.concurrency - len(self._live)
+        room = 1 if self._alone is not None else self._rules.concurrency - len(self._live)
         if room <= 0 or not self._may_lease():
             return
         entries = await self._asked(self._lease(room))
+        if not entries and not self._live:
+            self._alone = None  # somebody else has it
         for entry in entries:
             self._begin(entry)
         if not self._live and self._progress.finished:
@@ -181,29 +190,43 @@ class Drain:
     # ---- one entry ------------------------------------------------------------------------------
 
     def _may_lease(self) -> bool:
-        return not self._stopping and self._ready()
+        return not self._stopping and self._ready() and (self._alone is None or not self._live)
 
     def _lease(self, most: int) -> Future[list[Entry]]:
         now = self._clock.wall()
         return self._journal.lease(most, self._holder, now + self._rules.lease_s, now)
 
-    def _begin(self, entry: Entry) -> None:
+    def _begin(self, entry: Entry) -> bool:
+        """Run it, unless it has to be given back; whether it runs."""
         known = self._live.get(entry.number)
         if known is not None and not known.settling:
-            return  # our lease ran out and came back to us: it still runs
-        if self._stopping:
-            now = self._clock.wall()
-            outcome = after_absence(entry, 0.0)
-            self._given_back.append(self._journal.finish(entry.number, self._holder, outcome, now))
-            return
+            return True  # our lease ran out and came back to us: it still runs
+        if self._stopping or not self._takes(entry):
+            self._given_back = [one for one in self._given_back if not one.done()]
+            self._given_back.append(self._finish(entry, given_back(entry)))
+            return False
         assert self._loop is not None
         self._progress.began()
         live = self._live[entry.number] = _Live(entry)
         live.task = self._loop.create_task(self._work(live), context=self._context.copy())
+        return True
+
+    def _takes(self, entry: Entry) -> bool:
+        """Whether it may run now. One that was interrupted runs alone, as soon as nothing else does."""
+        if self._alone in self._live:
+            return False
+        others = any(not live.settling for live in self._live.values())
+        if entry.interruptions:
+            self._alone = entry.number
+            return not others
+        if not others and self._alone is not None and self._alone < entry.number:
+            self._alone = None  # it has a pause, or somebody else has it
+        return True
 
     async def _work(self, live: _Live) -> None:
+        number = live.entry.number
         try:
-            ended = await self._attempt(live)
+            ended = spent(live.entry, self._rules.attempts) or await self._attempt(live)
             live.settling = True
             if live.lost:
                 return
@@ -211,8 +234,10 @@ class Drain:
             outcome = outcome_of(live.entry, ended, self._rules.attempts, self._delay(live.entry, ended))
             await self._settle(live, outcome, ended)
         finally:
-            if self._live.get(live.entry.number) is live:
-                del self._live[live.entry.number]
+            if self._live.get(number) is live:
+                del self._live[number]
+            if self._alone == number:
+                self._alone = None
             if not live.followed:
                 self._woken.set()
 
@@ -247,15 +272,13 @@ class Drain:
             self._progress.ended(entry, outcome)
 
     async def _follow(self, leasing: Future[list[Entry]]) -> bool:
-        """Begin with what was leased; whether there was any."""
+        """Begin with the one that was leased; whether it runs."""
         try:
             entries = await self._asked(leasing)
         except Exception as error:  # noqa: BLE001 - told; the keeper leases at its next tick
             self._progress.failing(error)
             return False
-        for entry in entries:
-            self._begin(entry)
-        return bool(entries)
+        return bool(entries) and self._begin(entries[0])
 
     async def _written(self, entry: Entry, outcome: Outcome, writing: Future[bool]) -> bool:
         """Whether *outcome* stands in the journal; it is tried for as long as the entry is ours."""

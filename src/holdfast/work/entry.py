@@ -72,6 +72,7 @@ class Entry:
     new: New
     state: State = State.PENDING
     attempts: int = 0  # that failed otherwise than by the database's absence
+    interruptions: int = 0  # leases in a row that ended with their holder, not with the run
     not_before: float = 0.0
     leased_until: float = 0.0
     holder: Holder | None = None
@@ -99,6 +100,7 @@ class Outcome:
     attempts: int = 0
     cause: str = ""
     delay_s: float = 0.0  # before it may be leased again
+    interruptions: int = 0
 
 
 def name_of(operation_id: str) -> str:
@@ -129,3 +131,8 @@ def after_failure(
 def after_absence(entry: Entry, delay_s: float) -> Outcome:
     """The database was away again, or we are stopping: that is nobody's fault and costs no attempt."""
     return Outcome(State.PENDING, None, entry.attempts, entry.cause, delay_s)
+
+
+def given_back(entry: Entry) -> Outcome:
+    """It was leased and not run: all is as it was."""
+    return Outcome(State.PENDING, None, entry.attempts, entry.cause, 0.0, entry.interruptions)

@@ -43,7 +43,8 @@ class Journal(Protocol):
 
         An entry is free when it is pending and `not_before` has passed, or running with a lease
         that ran out or whose holder's process is known to be gone. At most one entry of an
-        `order` is given out at a time, and only the oldest one that is not finished.
+        `order` is given out at a time, and only the oldest one that is not finished. What is taken
+        back from anybody but *holder* has one more in `interruptions`; `finish` says how many it has.
         """
         ...
 

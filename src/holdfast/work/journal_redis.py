@@ -17,7 +17,7 @@ from typing import Any, Final
 from holdfast.clock import SYSTEM_CLOCK, Clock
 from holdfast.events import BUS, Bus
 from holdfast.faults.redact import redact_url
-from holdfast.work.entry import Backlog, Entry, Holder, New, Outcome, State, after_absence
+from holdfast.work.entry import Backlog, Entry, Holder, New, Outcome, State, given_back
 from holdfast.work.events import JournalFailing
 from holdfast.work.journal import JournalError, JournalFullError, JournalUnusableError
 from holdfast.work.journal_redis_calls import Calls, Step, Steps
@@ -118,7 +118,7 @@ class RedisJournal:
 
         def give_back(entries: list[Entry]) -> None:
             for entry in entries:
-                self.finish(entry.number, holder, after_absence(entry, 0.0), now)
+                self.finish(entry.number, holder, given_back(entry), now)
 
         return self._calls.put(self._lease(most, holder, until, now), undo=give_back)
 
@@ -207,6 +207,7 @@ class RedisJournal:
             _ticket(),
             outcome.state.value,
             outcome.attempts,
+            outcome.interruptions,
             outcome.cause.encode(errors="backslashreplace"),
             now + outcome.delay_s,
             now,

@@ -57,6 +57,7 @@ class Rows:
                 new=self._new(one, request),
                 state=State(one["state"]),
                 attempts=int(one["attempts"]),
+                interruptions=int(one.get("interruptions", 0)),
                 not_before=float(one["not_before"]),
                 leased_until=float(one["leased_until"]),
                 holder=holder_of(one["holder"]) if "holder" in one else None,

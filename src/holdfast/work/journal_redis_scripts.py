@@ -83,8 +83,9 @@ local function let_go(n, one)  -- it runs no more
   one.holder, one.lease, one.leased_until = nil, nil, '0'
 end
 
-local function free(n)  -- its lease has ended, or its holder
+local function free(n, asking)  -- its lease has ended, or its holder
   local one = load(n)
+  if one.holder ~= asking then one.interruptions = text(tonumber(one.interruptions or '0') + 1) end
   let_go(n, one)
   one.state = 'pending'
   call('ZADD', pending, n, n)
@@ -176,10 +177,10 @@ if again then  -- the answer was lost: what this very call was given is given ag
   if #given > 0 then return given end
 end
 for at = 7, #ARGV do
-  for _, n in ipairs(held(ARGV[at])) do free(n) end
+  for _, n in ipairs(held(ARGV[at])) do free(n, consumer) end
   if #held(ARGV[at]) == 0 then call('XGROUP', 'DELCONSUMER', accepted, 'workers', ARGV[at]) end
 end
-for _, n in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now)) do free(n) end
+for _, n in ipairs(call('ZRANGEBYSCORE', leases, '-inf', now)) do free(n, consumer) end
 for _, n in ipairs(call('ZRANGEBYSCORE', later, '-inf', now)) do
   call('ZREM', later, n)
   call('ZADD', ready, n, n)
@@ -224,14 +225,16 @@ return ours
 """
 
 _FINISH = """
-local n, consumer, ticket, state_, attempts, cause, not_before, now, weight, answer = unpack(ARGV, 2)
+local n, consumer, ticket, state_, attempts, interruptions, cause = unpack(ARGV, 2, 8)
+local not_before, now, weight, answer = unpack(ARGV, 9)
 local one = load(n)
 if not one then return 0 end
 if one.step == ticket then return 1 end  -- it was done before, and the answer to it was lost
 if one.state ~= 'running' or one.holder ~= consumer then return 0 end
 if tonumber(one.leased_until) <= tonumber(now) then return 0 end
 let_go(n, one)
-one.state, one.attempts, one.cause, one.step = state_, attempts, cause, ticket
+one.state, one.attempts, one.interruptions = state_, attempts, interruptions
+one.cause, one.step = cause, ticket
 call('ZADD', lists[state_], n, n)
 if state_ == 'pending' then
   one.not_before = not_before
@@ -298,8 +301,8 @@ if before then
   call('ZREM', ready, before)
   call('ZREM', later, before)
 end
-one.state, one.attempts, one.cause, one.not_before = 'pending', '0', '', '0'
-one.answer_size, one.finished_at, one.step = '0', nil, ticket
+one.state, one.attempts, one.interruptions, one.cause = 'pending', '0', '0', ''
+one.not_before, one.answer_size, one.finished_at, one.step = '0', '0', nil, ticket
 call('ZADD', pending, n, n)
 call('ZADD', queue, 0, place(one.order, n))
 save(n, one)

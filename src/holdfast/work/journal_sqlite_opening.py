@@ -27,7 +27,16 @@ from holdfast.work.journal_sqlite_lock import FileLock
 from holdfast.work.journal_sqlite_places import Places, sync_folder
 from holdfast.work.journal_sqlite_rows import Rows
 from holdfast.work.journal_sqlite_salvage import carry_over
-from holdfast.work.journal_sqlite_schema import APPLICATION_ID, MAGIC, VERSION, connect, create, header, tune
+from holdfast.work.journal_sqlite_schema import (
+    APPLICATION_ID,
+    MAGIC,
+    VERSION,
+    complete,
+    connect,
+    create,
+    header,
+    tune,
+)
 from holdfast.work.sealing import Seal
 
 SHARED_S: Final = 60.0  # a repair reads the whole file
@@ -153,6 +162,7 @@ def _make(places: Places, bus: Bus) -> None:
 def _sound(path: Path, seal: Seal | None, lock: FileLock) -> Opened:
     connection = _checked(path)
     try:
+        complete(connection)
         for one in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", ".lock"))):
             if one.exists():
                 one.chmod(0o600)

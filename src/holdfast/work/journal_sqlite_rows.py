@@ -21,10 +21,11 @@ _LENGTH: Final = struct.Struct(">I")
 COLUMNS: Final = """
     s.number, r.name, r.key, r.ordering, r.method, r.client, r.journaled_at, r.content, r.checksum,
     s.state, s.attempts, s.not_before, s.leased_until, s.holder, s.cause, s.finished_at,
-    a.content, a.checksum
+    a.content, a.checksum, ifnull(i.times, 0)
 """
 TABLES: Final = (
     "standings s LEFT JOIN requests r ON r.number = s.number LEFT JOIN answers a ON a.number = s.number"
+    " LEFT JOIN interruptions i ON i.number = s.number"
 )
 
 
@@ -69,9 +70,8 @@ class Rows:
     def entry(self, row: Sequence[Any]) -> Entry:
         """The entry of a row of `COLUMNS`. Raises DamagedRowError when it is not what was written."""
         number, name, key, order, method, client, journaled_at, content, checksum, *standing = row
-        state, attempts, not_before, leased_until, holder, cause, finished_at, answered, answers_checksum = (
-            standing
-        )
+        state, attempts, not_before, leased_until, holder, cause, finished_at, *more = standing
+        answered, answers_checksum, interruptions = more
         if name is None:
             raise DamagedRowError(f"the request of entry {number} is missing")
         if not intact_request(number, name, key, order, method, content, checksum):
@@ -90,6 +90,7 @@ class Rows:
             new=new,
             state=State(state),
             attempts=attempts,
+            interruptions=interruptions,
             not_before=not_before,
             leased_until=leased_until,
             holder=None if holder is None else holder_of(holder),

@@ -1,7 +1,8 @@
 """The tables of the SQLite journal, their version, and how a connection to them is set up.
 
 `requests` is what was accepted and never changes; `standings` is where each entry stands; `tallies`
-are kept by triggers, in the same transaction as what they count. The column `turn` says whose turn
+are kept by triggers, in the same transaction as what they count; `interruptions` has only those whose
+holder ended while it held them. The column `turn` says whose turn
 it is in an order: NULL not yet, -1 it is running, 0 now, any other number from that moment on. That
 an order has one turn at most is a unique index, so no mistake of ours can run two at once.
 """
@@ -15,6 +16,7 @@ from typing import Final
 APPLICATION_ID: Final = 0x484F4C44  # "HOLD"
 VERSION: Final = 1
 PAGE: Final = 4096
+_BUSY_MS: Final = 5000
 MAGIC: Final = b"SQLite format 3\x00"
 
 _TABLES: Final = """
@@ -66,6 +68,9 @@ WHEN old.state != new.state OR old.size != new.size BEGIN
     UPDATE tallies SET entries = entries + 1, bytes = bytes + new.size WHERE state = new.state;
 END;
 """  # a trigger's own changes are in its statement's savepoint: a tally cannot differ from what it counts
+_LATER: Final = """
+CREATE TABLE IF NOT EXISTS interruptions (number INTEGER PRIMARY KEY, times INTEGER NOT NULL);
+"""  # the last one, so that every other stands at the same page in a journal that was made without it
 
 
 def connect(path: Path, *, read_only: bool = False, busy_s: float = 5.0) -> sqlite3.Connection:
@@ -82,8 +87,17 @@ def create(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_LATER} COMMIT;")
     return connection
+
+
+def complete(connection: sqlite3.Connection) -> None:
+    """Add what a journal that was made by an earlier release lacks."""
+    known = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'interruptions'").fetchone()
+    if known is None:
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")  # others may write, or add it too
+        connection.execute(_LATER)
+        connection.execute("PRAGMA busy_timeout = 0")
 
 
 def tune(connection: sqlite3.Connection) -> bool:

@@ -111,18 +111,24 @@ class Steps:
     def _take_back(self, asking: Holder, now: float) -> None:
         """Make pending what runs under a lease that ran out, or for a process that is gone."""
         freed = self._ask(
-            "SELECT number, ordering FROM standings INDEXED BY leases"
+            "SELECT number, ordering, holder FROM standings INDEXED BY leases"
             " WHERE state = 'running' AND leased_until <= ?",
             (now,),
         ).fetchall()
         for holder in self._holders():
             if is_gone(holder_of(holder), asking):
                 freed += self._ask(
-                    "SELECT number, ordering FROM standings INDEXED BY holders"
+                    "SELECT number, ordering, holder FROM standings INDEXED BY holders"
                     " WHERE state = 'running' AND holder = ? AND leased_until > ?",
                     (holder, now),
                 ).fetchall()
-        for number, order in freed:
+        us = text_of(asking)
+        for number, order, holder in freed:
+            if holder != us:
+                self._ask(
+                    "INSERT INTO interruptions VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
+                    (number,),
+                )
             self._ask(
                 "UPDATE standings SET state = 'pending', holder = NULL, leased_until = 0, turn = NULL"
                 " WHERE number = ?",
@@ -167,13 +173,18 @@ class Steps:
     def finish(self, number: int, holder: Holder, outcome: Outcome, now: float) -> bool:
         """Write *outcome* down if the lease is still *holder*'s."""
         held = self._ask(
-            "SELECT s.ordering, r.name FROM standings s LEFT JOIN requests r ON r.number = s.number"
+            "SELECT s.ordering, r.name, ifnull(i.times, 0) FROM standings s"
+            " LEFT JOIN requests r ON r.number = s.number LEFT JOIN interruptions i ON i.number = s.number"
             " WHERE s.number = ? AND s.state = 'running' AND s.holder = ? AND s.leased_until > ?",
             (number, text_of(holder), now),
         ).fetchone()
         if held is None:
             return False
-        order, name = held
+        order, name, interruptions = held
+        if interruptions != outcome.interruptions:
+            self._ask("DELETE FROM interruptions WHERE number = ?", (number,))
+            if outcome.interruptions:
+                self._ask("INSERT INTO interruptions VALUES (?, ?)", (number, outcome.interruptions))
         if outcome.state is State.PENDING:
             self._ask(
                 "UPDATE standings SET state = 'pending', attempts = ?, cause = ?, not_before = ?,"
@@ -249,7 +260,8 @@ class Steps:
             return False
         entry = self.entry(number)
         assert entry is not None
-        self._ask("DELETE FROM answers WHERE number = ?", (number,))
+        for table in ("answers", "interruptions"):
+            self._ask(f"DELETE FROM {table} WHERE number = ?", (number,))  # noqa: S608
         self._ask(
             "UPDATE standings SET state = 'pending', attempts = 0, not_before = 0, cause = '',"
             " finished_at = NULL, size = ? WHERE number = ?",
@@ -282,7 +294,7 @@ class Steps:
 
     def _remove(self, number: int) -> None:
         self.removed = True
-        for table in ("standings", "requests", "answers"):
+        for table in ("standings", "requests", "answers", "interruptions"):
             self._ask(f"DELETE FROM {table} WHERE number = ?", (number,))  # noqa: S608
 
     def spare(self) -> int:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -110,6 +111,18 @@ async def choke(reference: str) -> dict[str, Any]:
         noted("begins", reference)
         if not found:
             raise RuntimeError("a defect of the shop's")
+        return await take(connection, reference, b"")
+
+
+@app.post("/fatal/{reference}")
+@journaled
+async def fatal(reference: str) -> dict[str, Any]:
+    """Ends the process, as a defect in a library of C does, until somebody has cured it."""
+    async with engine.begin() as connection:
+        question = text("SELECT count(*) FROM cured WHERE reference = :reference")
+        noted("begins", reference)
+        if not await connection.scalar(question, {"reference": reference}):
+            os.kill(os.getpid(), signal.SIGKILL)
         return await take(connection, reference, b"")
 
 

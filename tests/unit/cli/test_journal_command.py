@@ -120,6 +120,14 @@ def test_one_that_runs_says_where(journal: Journal) -> None:
     assert "run by       process 1 on elsewhere" in ask("show", "3").output
 
 
+def test_one_whose_process_ended_says_how_often(journal: Journal) -> None:
+    """JRN-3."""
+    assert "interrupted" not in ask("show", "3").output
+    journal.lease(9, Holder("them", "elsewhere", 2, 0.0), 2 * NEVER, NEVER).result()
+
+    assert "interrupted  1 times in a row by the end of its process" in ask("show", "3").output
+
+
 def test_a_number_that_is_not_there(journal: Journal) -> None:
     asked = ask("show", "99")
 

@@ -69,7 +69,14 @@ class MemoryJournal:
                     continue
                 seen.add(entry.new.order)
                 if self._free(entry, now):
-                    leased = replace(entry, state=State.RUNNING, holder=holder, leased_until=until)
+                    taken = entry.state is State.RUNNING and entry.holder != holder
+                    leased = replace(
+                        entry,
+                        state=State.RUNNING,
+                        holder=holder,
+                        leased_until=until,
+                        interruptions=entry.interruptions + taken,
+                    )
                     self.entries[number] = leased
                     given.append(leased)
             return given
@@ -95,6 +102,7 @@ class MemoryJournal:
                 state=outcome.state,
                 answer=outcome.answer,
                 attempts=outcome.attempts,
+                interruptions=outcome.interruptions,
                 cause=outcome.cause,
                 not_before=now + outcome.delay_s if waits else 0.0,
                 finished_at=None if waits else now,

@@ -7,7 +7,7 @@ from journal_words import an_entry
 
 from holdfast.faults.codes import CODES
 from holdfast.work import attempt
-from holdfast.work.attempt import Absent, Applied, Raised, meaning_of, outcome_of
+from holdfast.work.attempt import Absent, Applied, Raised, Spent, meaning_of, outcome_of, spent
 from holdfast.work.entry import Answer, Outcome, State
 
 
@@ -40,6 +40,30 @@ def test_the_databases_absence_costs_no_attempt() -> None:
     outcome = outcome_of(an_entry(attempts=2), Absent("database_unavailable"), 3, 0.5)
 
     assert outcome == Outcome(State.PENDING, None, 2, "", 0.5)
+
+
+@pytest.mark.parametrize("ended", [Absent("database_unavailable"), Raised("ValueError"), Answer(503)])
+def test_a_run_that_ended_by_itself_did_not_end_its_process(ended: Absent | Raised | Answer) -> None:
+    outcome = outcome_of(an_entry(interruptions=2), ended, 3, 0.5)
+
+    assert (outcome.state, outcome.interruptions) == (State.PENDING, 0)
+
+
+@pytest.mark.parametrize(("interruptions", "most"), [(0, 0), (0, 3), (3, 3), (1, 1)])
+def test_who_ended_its_process_may_run_again(interruptions: int, most: int) -> None:
+    assert spent(an_entry(interruptions=interruptions), most) is None
+
+
+@pytest.mark.parametrize(("interruptions", "most"), [(4, 3), (2, 1), (9, 3)])
+def test_but_not_for_ever(interruptions: int, most: int) -> None:
+    """JRN-3: once beside others, who may have done it, and MAX_RETRY_ATTEMPTS times alone."""
+    entry = an_entry(interruptions=interruptions, attempts=1)
+    ended = spent(entry, most)
+
+    assert ended == Spent(interruptions)
+    cause = f"its process ended while it ran, {interruptions} times in a row"
+    outcome = Outcome(State.DEAD, None, 1, cause, interruptions=interruptions)
+    assert outcome_of(entry, ended, most, 0.5) == outcome
 
 
 def test_an_effect_whose_answer_was_lost_is_done() -> None:

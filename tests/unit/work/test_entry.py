@@ -13,6 +13,7 @@ from holdfast.work.entry import (
     after_absence,
     after_answer,
     after_failure,
+    given_back,
     name_of,
 )
 
@@ -83,3 +84,9 @@ def test_a_name_does_not_tell_the_id_it_was_made_of() -> None:
 def test_what_an_entry_weighs_is_all_that_was_sent_and_a_little() -> None:
 
     assert NEW.size == len(b"body") + len("/orders") + 3 + 256
+
+
+def test_what_is_given_back_is_as_it_was() -> None:
+    entry = Entry(7, NEW, State.RUNNING, attempts=1, interruptions=2, cause="answered 500")
+
+    assert given_back(entry) == Outcome(State.PENDING, None, 1, "answered 500", 0.0, 2)

@@ -234,6 +234,26 @@ def test_what_was_leased_and_finished_is_there_after_reopening(tmp_path: Path) -
     journal.close()
 
 
+def test_a_journal_of_an_earlier_release_is_completed(tmp_path: Path) -> None:
+    """It had no table of interruptions; who opens it first adds it."""
+    journal = open_sqlite(tmp_path, max_bytes=1_000_000)
+    (number,) = accepted(journal, "a")
+    leased(journal)
+    journal.close()
+    with sqlite3.connect(journal.place) as other:
+        other.execute("DROP TABLE interruptions")
+    other.close()
+
+    several = [open_sqlite(tmp_path, max_bytes=1_000_000) for _ in range(2)]
+
+    assert leased(several[1], holder=THERE, now=NOW + 15) == [number]
+    found = several[0].entry(number).result()
+    assert found is not None
+    assert found.interruptions == 1
+    for one in several:
+        one.close()
+
+
 def test_two_journals_on_one_file_never_give_out_the_same(tmp_path: Path) -> None:
     """JRN-5: many processes share it."""
     one, two = (open_sqlite(tmp_path, max_bytes=1_000_000) for _ in range(2))
