@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import structlog
@@ -55,9 +56,7 @@ class RootHandler(logging.Handler):
 def line_of(record: logging.LogRecord) -> Line:
     """A standard-library record as a line."""
     known, message = record.__dict__, record.msg
-    fields: dict[str, Any] | None = None
-    if len(known) > len(_BLANK):
-        fields = {key: frozen(value) for key, value in known.items() if key not in _STANDARD}
+    fields = _added(known) if len(known) > len(_BLANK) else None
     if record.stack_info:
         fields = {**(fields or {}), "stack": record.stack_info}
     if type(message) is dict:  # structlog on top of the standard library
@@ -68,6 +67,16 @@ def line_of(record: logging.LogRecord) -> Line:
     text = message if type(message) is str else shown(message)
     arguments = frozen_arguments(record.args)
     return (record.created, level, record.name, text, arguments, fields, error, REQUEST.get())
+
+
+def _added(known: dict[str, Any]) -> dict[str, Any]:
+    """What the application added to a record. All but odd cases go past Python's own loops."""
+    added = dict(islice(known.items(), len(_BLANK), None))  # a record begins with the standard's own
+    if not _STANDARD.isdisjoint(added):
+        added = {key: value for key, value in known.items() if key not in _STANDARD}
+    if PLAIN.issuperset(map(type, added.values())):
+        return added
+    return {key: frozen(value) for key, value in added.items()}
 
 
 def shown_elsewhere(name: str) -> bool:

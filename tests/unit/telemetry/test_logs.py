@@ -8,6 +8,7 @@ import logging.config
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import structlog
@@ -43,6 +44,32 @@ def test_both_kinds_of_loggers_come_out_alike(captured, under_way):
         two["count"],
         two["request_id"],
     ) == ("shop.stock", "info", "reserved", "chair", 2, "r-7")
+
+
+class EarlyRecord(logging.LogRecord):
+    """As a factory of the application's may make it: its own attribute comes first, another one last."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.tenant = "t-1"
+        super().__init__(*args, **kwargs)
+        self.host = "h-1"
+
+
+def test_what_an_application_adds_to_a_record_is_there_wherever_it_stands(captured):
+    items = ["chair"]
+    factory = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(EarlyRecord)
+    try:
+        logging.getLogger("shop").info("reserved", extra={"items": items, "color_message": "no"})
+    finally:
+        logging.setLogRecordFactory(factory)
+    items.append("added later")
+    logging.getLogger("shop").info("plain", extra={"color_message": "no", "count": 2})
+
+    odd, plain = captured.lines
+    assert (odd["tenant"], odd["host"], odd["items"]) == ("t-1", "h-1", ["chair"])
+    assert plain["count"] == 2
+    assert not {"color_message", "pathname", "lineno"} & (odd.keys() | plain.keys())
 
 
 def test_the_request_is_the_callers_even_when_it_has_ended_before_the_line_is_written(captured, under_way):
