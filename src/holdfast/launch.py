@@ -7,10 +7,10 @@ import os
 import random
 import signal
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from holdfast.app import Holdfast, patience, starts_without_database
@@ -21,6 +21,7 @@ from holdfast.faults.classify import classify
 from holdfast.floor import Floor
 from holdfast.runtime import folders
 from holdfast.runtime.collector import spare_the_collector
+from holdfast.runtime.leaving import at_work, leave_at
 from holdfast.runtime.lifespan import Lifespan, LifespanFailed
 from holdfast.runtime.located import locate
 from holdfast.runtime.notify import notify_ready, notify_stopping
@@ -303,7 +304,9 @@ class _Launch:
             timeout=self._settings.shutdown_timeout_s,
         )
         status = await stop.run()
-        return await self._leave(status)
+        await self._leave(status)
+        leave_at(max(stop.until, monotonic() + _REST_S), self._say_who_is_left)
+        return status
 
     async def _close(self) -> None:
         if self._lifespan is not None:
@@ -329,34 +332,21 @@ class _Launch:
         if waiting:
             await asyncio.wait(waiting, timeout=_REST_S)
 
-    async def _leave(self, status: int) -> int:
+    async def _leave(self, status: int) -> None:
         """What does not end, and the runner would wait for without end, is named and left behind."""
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
         hanging = (await asyncio.wait(left, timeout=_REST_S))[1] if left else set()
-        if not hanging and not status:
-            return 0
-        threads = [one.name for one in threading.enumerate() if _works(one)]
-        if hanging or threads:
-            tasks = [task.get_name() for task in hanging]
-            self._told.write("error", "left with work still going on", {"tasks": tasks, "threads": threads})
-            self._told.close()
-            sys.stdout.flush()
+        if hanging or (status and at_work()):
+            self._say_who_is_left(at_work(), [task.get_name() for task in hanging])
             os._exit(status or 1)
-        return status
 
-
-def _works(thread: threading.Thread) -> bool:
-    """Whether *thread* would keep the process: an idle worker of a pool ends by itself."""
-    if thread.daemon or thread is threading.main_thread():
-        return False
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None:
-        if frame.f_code.co_name == "_worker" and frame.f_lineno and frame.f_back is None:
-            return False
-        frame = frame.f_back
-    return True
+    def _say_who_is_left(self, threads: list[str], tasks: Sequence[str] = ()) -> None:
+        left = {"tasks": list(tasks), "threads": threads}
+        self._told.write("error", "left with work still going on", left)
+        self._told.close()
+        sys.stdout.flush()
 
 
 def _say(failed: StartFailure, options: Options) -> int:

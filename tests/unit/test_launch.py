@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.slow
 WITHIN = 20.0
 APP = """
 import asyncio
+import threading
+import time
 from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
@@ -72,6 +75,13 @@ async def stubborn():
 @app.get("/haunt")
 async def haunt():
     app.state.ghost = asyncio.create_task(stubborn(), name="poltergeist")
+
+@app.get("/job/{kind}")
+async def job(kind: str, seconds: float):
+    if kind == "executor":
+        asyncio.get_running_loop().run_in_executor(None, time.sleep, seconds)
+    else:
+        threading.Thread(target=time.sleep, args=[seconds], name="poller").start()
 """
 
 
@@ -266,3 +276,29 @@ def test_a_background_task_that_will_not_end_does_not_keep_the_process(tmp_path:
         assert status == 1, one.output
         assert took < 5
         assert "poltergeist" in one.output
+
+
+@pytest.mark.parametrize(("kind", "name"), [("executor", r"(asyncio|uvloop)_0"), ("thread", "poller")])
+def test_a_thread_that_works_on_is_named_and_does_not_keep_the_process(
+    tmp_path: Path, kind: str, name: str
+) -> None:
+    """SHD-2: the interpreter alone joins it, however long that takes."""
+    with run(tmp_path, HOLDFAST_SHUTDOWN_TIMEOUT_MS="1000") as one:
+        assert one.get(f"/job/{kind}?seconds=60") is None
+        status, took = one.stop()
+
+        assert status == 1, one.output
+        assert took < 5
+        (told,) = (line for line in one.lines if line["event"] == "left with work still going on")
+        assert re.fullmatch(name, " ".join(told["threads"])), told
+
+
+@pytest.mark.parametrize("kind", ["executor", "thread"])
+def test_a_thread_that_ends_in_time_is_waited_for(tmp_path: Path, kind: str) -> None:
+    with run(tmp_path) as one:
+        assert one.get(f"/job/{kind}?seconds=0.5") is None
+        status, took = one.stop()
+
+        assert status == 0, one.output
+        assert took < 5
+        assert "left with work" not in one.output
