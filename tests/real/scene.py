@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from running import Running, Shop, running
 
-from holdfast.drill.postgresql import PostgreSQL
+from holdfast.drill.postgresql import Mode, PostgreSQL
 from holdfast.drill.proxy import Proxy
 from holdfast.drill.servers import real_server
 from load import Load, Record, Shape, Verdict, judge, tally
@@ -28,10 +28,10 @@ class Scene:
     ended_at: float = 0.0
     rows: list[str] = field(default_factory=list)
 
-    async def restart(self, absent: float) -> None:
-        """Stop the server hard and start it *absent* seconds later; returns when it accepts connections."""
+    async def restart(self, absent: float, mode: Mode = "immediate") -> None:
+        """Stop the server and start it *absent* seconds later; returns when it accepts connections."""
         self.began_at = time.monotonic()
-        await asyncio.to_thread(self.server.stop, "immediate")
+        await asyncio.to_thread(self.server.stop, mode)
         await asyncio.sleep(absent)
         await asyncio.to_thread(self.server.start)
         self.ended_at = time.monotonic()

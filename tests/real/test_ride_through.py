@@ -70,6 +70,22 @@ async def test_a_restart_fails_no_request(shop: Shop, absent: float) -> None:
     assert first - stage.ended_at < 1.0, stage.told()
 
 
+@pytest.mark.parametrize("shop", EVERY_SHOP, ids=by_name)
+async def test_three_restarts_in_order_fail_no_request(shop: Shop) -> None:
+    """PRM-1: the server that ends its sessions in order says so before it closes them; some are used
+    in between."""
+    async with scene(shop, Shape(rate=150), direct=True) as stage:
+        for _ in range(3):
+            await stage.restart(0.3, "fast")
+            await asyncio.sleep(1.5)
+
+    orders = [one for one in stage.records if one.method == "POST"]
+    in_doubt = [one for one in orders if (one.status, one.code) in (IN_DOUBT, INTERRUPTED)]
+    assert wrong([one for one in stage.records if one not in in_doubt]) == [], stage.told()
+    assert len(in_doubt) <= MOST_IN_DOUBT, stage.told()
+    assert_orders_are_right(stage)
+
+
 async def test_orders_without_a_key_are_never_doubled_by_a_restart() -> None:
     """REQ-4: those that had sent nothing are run again, the others are told; none lands twice."""
     async with scene(ASYNCPG, Shape(keyed=False, get_share=0.5), direct=True) as stage:

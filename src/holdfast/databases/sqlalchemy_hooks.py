@@ -318,8 +318,11 @@ class Hooks:
     # ---- failures -------------------------------------------------------------------------------
 
     def _error_handled(self, context: Any) -> None:
-        """What no wrapped method saw: fetching, setting up a fresh connection."""
+        """What no wrapped method saw: fetching, setting up a fresh connection. And what SQLAlchemy does
+        not know for a loss: it would give such a connection to somebody else."""
         error = context.original_exception
+        if isinstance(error, Exception) and not context.is_disconnect:
+            context.is_disconnect = classify(error, database=True).lost
         request = REQUEST.get()
         if request is None or request.ledger.error is not error:
             self.failed(None, error)

@@ -23,11 +23,17 @@ def _misuse(exc: BaseException, database: bool) -> Fault:  # noqa: ARG001 - asyn
     return QUERY
 
 
+def _confusion(exc: BaseException, database: bool) -> Fault:  # noqa: ARG001 - asyncpg is a database's
+    """A server that stops says so, and closes the connection a moment later: in between asyncpg still
+    waits for it to be ready, and refuses the next statement before it sends it."""
+    return REFUSED if "cannot switch to state" in str(exc) else QUERY
+
+
 TABLE: Table = {
     _BASE + "PostgresError": sqlstate.read,
     _BASE + "InterfaceError": _misuse,
     _BASE + "DataError": INVALID,
-    _BASE + "InternalClientError": QUERY,
+    _BASE + "InternalClientError": _confusion,
     _BASE + "TargetServerAttributeNotMatched": REFUSED,  # no primary among the hosts: a failover goes on
     _BASE + "OutdatedSchemaCacheError": OUTDATED,
     "asyncpg.exceptions.InvalidCachedStatementError": OUTDATED,

@@ -52,6 +52,10 @@ def meaning(fault: Fault) -> tuple[Category, int, bool, bool, Outcome]:
         (asyncpg.InterfaceError("pool is closed"), CLOSED),
         (asyncpg.InterfaceError("cannot perform operation: another operation is in progress"), QUERY),
         (asyncpg.InternalClientError("cannot process message 'Z'"), QUERY),
+        (
+            asyncpg.InternalClientError("cannot switch to state 11; another operation (2) is in progress"),
+            REFUSED,
+        ),
         (asyncpg.TargetServerAttributeNotMatched("None of the hosts match"), REFUSED),
         (asyncpg.OutdatedSchemaCacheError("schema changed"), OUTDATED),
         (asyncpg.InvalidCachedStatementError("cached statement plan is invalid"), OUTDATED),
