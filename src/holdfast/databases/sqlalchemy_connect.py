@@ -67,7 +67,7 @@ class Connecting:
         except BaseException as error:
             self._failed(error)
             raise
-        self._welcome(connection)
+        self.welcome(connection)
         return connection
 
     def _admit(self, request: Request | None) -> None:
@@ -135,7 +135,9 @@ class Connecting:
             self._plain = True
         return self._connect(*args, **library.untune(tuned))
 
-    def _welcome(self, connection: Any) -> None:
+    def welcome(self, connection: Any) -> Link:
+        """Make *connection* known: one that we opened, or one that the application opened past us (a
+        creator of its own, a listener, before its engine was known to us)."""
         database = self.database
         library = self._library
         abort, fileno, cancel = _nothing, None, None
@@ -161,6 +163,7 @@ class Connecting:
             link.backend = library.backend(own)
             link.loop = asyncio.get_running_loop() if self._dialect.is_async else None
         database.heard_at = now
+        return link
 
     def interruptible(self, acquire: Callable[[], Any]) -> Any:
         """Wait for a connection of an exhausted pool in a task beside, so that the watch can end

@@ -274,9 +274,7 @@ class Hooks:
         request = REQUEST.get()
         if request is not None:
             request.ledger.databases.add(database.name)
-        link = database.links.get(id(connection))
-        if link is None:
-            return
+        link = database.links.get(id(connection)) or self.connecting.welcome(connection)
         idle = monotonic() - link.used_at
         gone = link.cut or (idle > LOOK_AFTER_S and link.is_gone())
         if gone or link.generation != database.generation or database.away:

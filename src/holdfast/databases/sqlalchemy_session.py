@@ -149,8 +149,7 @@ class OwnSession:
             self._connection = self._hooks.driver.create()
         finally:
             OURS.reset(token)
-        link = self._hooks.link(self._connection)
-        assert link is not None
+        link = self._hooks.link(self._connection) or self._hooks.connecting.welcome(self._connection)
         link.idle_limit = 0.0  # no surplus of the pool's
         try:
             self._dialect.set_isolation_level(self._connection, "AUTOCOMMIT")
