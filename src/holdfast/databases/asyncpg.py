@@ -16,7 +16,7 @@ def tune(params: dict[str, Any], rules: PoolRules) -> dict[str, Any]:
     if rules.ssl is not None:
         tuned.setdefault("ssl", rules.ssl)
     settings = dict(tuned.get("server_settings") or {})
-    if rules.statement_timeout:
+    if rules.statement_timeout and "statement_timeout" not in str(settings.get("options")):
         settings.setdefault("statement_timeout", str(round(rules.statement_timeout * 1000)))
         tuned["server_settings"] = settings
     return tuned

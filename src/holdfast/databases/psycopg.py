@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,17 @@ from holdfast.databases.wire import shutting_down
 
 
 def tune(params: dict[str, Any], rules: PoolRules) -> dict[str, Any]:
-    """*params* of `psycopg.connect` with our defaults where the application chose nothing."""
-    tuned = {"connect_timeout": max(1, round(rules.connect_timeout)), **params}
-    if rules.ssl is not None:
+    """*params* of `psycopg.connect` with our defaults where the application chose nothing.
+
+    What libpq reads from the environment is the application's choice as well: a parameter would
+    take its place.
+    """
+    tuned = dict(params)
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        tuned.setdefault("connect_timeout", max(1, round(rules.connect_timeout)))
+    if rules.ssl is not None and "PGSSLMODE" not in os.environ:
         tuned.setdefault("sslmode", rules.ssl)
-    options = str(tuned.get("options") or "")
+    options = str(tuned.get("options") or os.environ.get("PGOPTIONS") or "")
     if rules.statement_timeout and "statement_timeout" not in options:
         timeout = round(rules.statement_timeout * 1000)
         tuned["options"] = f"{options} -c statement_timeout={timeout}".strip()

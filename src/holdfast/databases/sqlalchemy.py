@@ -7,6 +7,7 @@ a query, and none of the engine-wide event machinery. `docs/decisions/0002` has 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy.engine import URL, CreateEnginePlugin, Engine
 from sqlalchemy.pool import QueuePool
 
 from holdfast.databases.adopt import REGISTRY, PoolRules
-from holdfast.databases.sqlalchemy_driver import EngineDriver
+from holdfast.databases.sqlalchemy_driver import PORTS, EngineDriver
 from holdfast.databases.sqlalchemy_hooks import Hooks
 from holdfast.events import BUS, HookSkipped
 from holdfast.faults.redact import redact_url
@@ -35,6 +36,8 @@ class HoldfastPlugin(CreateEnginePlugin):
         rules = REGISTRY.rules
         self._idle_limit = 0.0
         self._networked = url.get_backend_name() != "sqlite"
+        self._connect_args = dict(kwargs.get("connect_args") or {})
+        self._creates = kwargs.get("creator") is not None
         if rules.active and rules.hide_parameters:
             kwargs.setdefault("hide_parameters", True)
 
@@ -49,7 +52,7 @@ class HoldfastPlugin(CreateEnginePlugin):
 
     def engine_created(self, engine: Engine) -> None:
         """Adopt it."""
-        adopt(engine)
+        _adopt(engine, None, {} if self._creates else _told(engine, self._connect_args))
         hooks: Hooks | None = getattr(engine, "_holdfast_hooks", None)
         if hooks is not None:
             hooks.driver.idle_limit = self._idle_limit
@@ -72,6 +75,11 @@ def adopt(engine: Any, name: str | None = None) -> str:
 
     Fails open: an engine that cannot be hooked works as before, and one warning says why.
     """
+    return _adopt(engine, name, None)
+
+
+def _adopt(engine: Any, name: str | None, told: Mapping[str, Any] | None) -> str:
+    """*told* is what its driver is told of the server; nothing where nobody can know."""
     engine = getattr(engine, "sync_engine", engine)
     while hasattr(engine, "_proxied"):  # derived by execution options: it shares dialect and pool
         engine = engine._proxied
@@ -82,8 +90,10 @@ def adopt(engine: Any, name: str | None = None) -> str:
         return str(hooks.database.name)
     url = engine.url
     backend = url.get_backend_name()
-    driver = EngineDriver(engine)
-    database = REGISTRY.adopt(_place(engine), name or url.database or backend, _target(url), lambda: driver)
+    told = _told(engine, {}) if told is None else told
+    driver = EngineDriver(engine, told)
+    place = _place(engine, told)
+    database = REGISTRY.adopt(place, name or url.database or backend, _target(url), lambda: driver)
     try:
         hooks = Hooks(engine, database, driver)
         hooks.install()
@@ -129,14 +139,23 @@ def _with_driver(url: URL) -> URL | None:
     return None
 
 
-def _place(engine: Engine) -> tuple[object, ...]:
-    """What makes two engines speak of the same database."""
+def _told(engine: Any, connect_args: Mapping[str, Any]) -> dict[str, Any]:
+    """What the driver of *engine* is told, wherever that stands: in the URL, its query, or the call."""
+    return {**engine.dialect.create_connect_args(engine.url)[1], **connect_args}
+
+
+def _place(engine: Engine, told: Mapping[str, Any]) -> tuple[object, ...]:
+    """What makes two engines speak of the same database; one of its own where nobody can tell."""
     url = engine.url
-    if url.host is None and (url.database in (None, "", ":memory:") or not url.query):
-        known = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
-        if not known:
-            return (id(engine),)
-    return (url.get_backend_name(), url.host, url.port, url.database, str(dict(url.query).get("host")))
+    backend = url.get_backend_name()
+    if backend == "sqlite" and told and url.database not in (None, "", ":memory:"):
+        return (backend, url.database)
+    where = [told.get(name) for name in ("host", "hostaddr", "service", "dsn")]
+    if not any(where):
+        return (id(engine),)
+    port = told.get("port") or PORTS.get(backend)
+    database = told.get("dbname") or told.get("database") or url.database
+    return (backend, *map(str, where), str(port), str(database))
 
 
 def _target(url: URL) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from holdfast.databases.wire import knock_postgresql
 PROBING: ContextVar[bool] = ContextVar("holdfast_probing", default=False)
 OURS: ContextVar[bool] = ContextVar("holdfast_ours", default=False)  # a connection for our own statements
 LIBRARIES: dict[str, Any] = {"asyncpg": asyncpg, "psycopg": psycopg}
-_PORTS = {"postgresql": 5432}
+PORTS = {"postgresql": 5432}
 # Of our own role and database: behind a pooler, the number is not that of a process of the server.
 _WAITING = """SELECT pid, CAST(extract(epoch FROM clock_timestamp() - state_change) AS float8)
  FROM pg_stat_activity WHERE pid = ANY(CAST('{{{}}}' AS int[])) AND state LIKE 'idle{}'
@@ -34,9 +34,10 @@ class EngineDriver:
 
     library = "sqlalchemy"
 
-    def __init__(self, engine: Engine, *, provisional: bool = False) -> None:
+    def __init__(self, engine: Engine, told: Mapping[str, Any] | None = None) -> None:
         self._engine = engine
-        self.provisional = provisional
+        self._told = told or {}  # what its driver is told of the server
+        self.provisional = False  # it stands in for the application's own, which is to come
         self.idle_limit = 0.0  # seconds, when the pool is as we made it
         self.acquiring: set[object] = set()  # callers who are asking the pool for a connection
         self.networked = engine.url.get_backend_name() != "sqlite"
@@ -44,15 +45,17 @@ class EngineDriver:
     @property
     def can_knock(self) -> bool:
         """Whether we know one address of it, and its tongue."""
-        url = self._engine.url
-        one_host = isinstance(url.host, str) and "," not in url.host and not url.query.get("host")
-        return url.get_backend_name() in _PORTS and one_host
+        told = self._told
+        host, port = told.get("host"), told.get("port") or 0
+        one_host = isinstance(host, str) and host and not {",", "/"} & set(host) and str(port).isdigit()
+        elsewhere = any(told.get(name) for name in ("hostaddr", "service", "dsn"))
+        return bool(self._engine.url.get_backend_name() in PORTS and one_host and not elsewhere)
 
     async def knock(self) -> None:
         """One byte from the server; nothing where we cannot."""
-        url = self._engine.url
         if self.can_knock:
-            await knock_postgresql(str(url.host), url.port or _PORTS[url.get_backend_name()])
+            port = self._told.get("port") or PORTS[self._engine.url.get_backend_name()]
+            await knock_postgresql(str(self._told["host"]), int(port))
 
     async def open(self) -> EngineSession:
         """Log in as the application would: its creator, its listeners, its connect arguments."""

@@ -115,6 +115,27 @@ def test_what_the_application_chose_for_psycopg_wins() -> None:
     assert psycopg.tune(chosen, PoolRules(active=True, ssl="require")) == chosen
 
 
+def test_what_libpq_reads_from_the_environment_is_the_applications_choice_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DB-3, PRM-5: a parameter of ours would take the place of all of it."""
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=shop")
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "3")
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    rules = PoolRules(active=True, ssl="require")
+
+    assert psycopg.tune({}, rules) == {"options": "-c search_path=shop -c statement_timeout=30000"}
+    monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=1234")
+    assert psycopg.tune({}, rules) == {}
+    assert psycopg.tune({"options": "-c jit=off"}, rules)["options"].startswith("-c jit=off -c statement")
+
+
+def test_a_statement_timeout_among_asyncpg_s_options_wins() -> None:
+    chosen = {"timeout": 3, "server_settings": {"options": "-c statement_timeout=99"}}
+
+    assert asyncpg.tune(chosen, RULES) == chosen
+
+
 def test_psycopg_s_options_are_kept_beside_ours_and_without_them() -> None:
     tuned = psycopg.tune({"options": "-c jit=off"}, RULES)
 
