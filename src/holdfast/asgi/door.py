@@ -104,7 +104,7 @@ class Door:
     async def wait(
         self, database: Database, request: Request, body: Body, *, entered: bool = False
     ) -> Verdict:
-        """Wait until it is *request*'s turn. With GO, `went` has to be called when it was answered.
+        """Wait until it is *request*'s turn. With GO, `went` has to be called when its answer begins.
 
         *entered* says that the application has begun with it, and the database failed underneath.
         """
@@ -154,7 +154,7 @@ class Door:
         return verdict
 
     def went(self, database: Database, *, answered: bool) -> None:
-        """A request that was let go has been answered, or has failed again."""
+        """The answer to a request that was let go begins to leave, or it has failed again."""
         line = self._line_of(database)
         line.going -= 1
         if answered:

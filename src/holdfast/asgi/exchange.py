@@ -135,6 +135,8 @@ class Exchange:
         request = self.request
         request.started = True
         self.replay.metrics.served(request.method, message["status"])
+        if self.turns or request.held_for or self.replays:
+            self.replay.answered(self)
         headers = message.get("headers", ())
         for name, _ in headers:
             if name == b"x-request-id":

@@ -138,8 +138,6 @@ class Replay:
             if error is None and ledger.fault is None and exchange.kept is None and not exchange.expired:
                 if exchange.status < 400:  # a refused form says nothing of what a good one needs
                     self.needs.learn(request.method, request.path, ledger.databases)
-                if exchange.turns or request.held_for:
-                    self._answered(exchange)
             else:
                 await self._judge(exchange, error)
         except asyncio.CancelledError:
@@ -333,7 +331,6 @@ class Replay:
         """The application's own answer has left; what it let out goes on, but for one thing: that
         its database failed it after a complete answer is told, and is no error of the request."""
         request = exchange.request
-        self._answered(exchange)
         if error is None:
             return
         if exchange.ended and request.ledger.fault is not None:
@@ -343,12 +340,13 @@ class Replay:
         self.answers.told(request, error)
         raise error
 
-    def _answered(self, exchange: Exchange) -> None:
-        """The application has answered a request that was held or run again."""
-        request = exchange.request
+    def answered(self, exchange: Exchange) -> None:
+        """The application's answer to a request that was held or run again begins to leave, for good.
+
+        Others go in its place now: it may stream, or do something else after its answer, for hours.
+        """
         self.give_up_turns(exchange, answered=True)
-        if request.held_for or exchange.replays:
-            self.tell.recovered(request, exchange.status)
+        self.tell.recovered(exchange.request, exchange.status)
 
     def give_up_turns(self, exchange: Exchange, *, answered: bool) -> None:
         """Let others go in its place."""
