@@ -1,7 +1,9 @@
 """The body of a request, kept so that it can be given again, and the client behind it.
 
 Messages are read from the server once. What was read is kept up to a bound; past it the request
-can still be served, but not run again. Reading ahead is how a client that left is noticed.
+can still be served, but not run again. Reading ahead is how a client that left is noticed. While a
+request is held that stops at the bound, unless the body has ended: then only the client's leaving
+can come. What is beyond the bound is read when it is the request's turn (`has_left_beyond`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from holdfast.asgi.types import Message, Receive
 from holdfast.context import Request
 
 _DISCONNECT = "http.disconnect"
+_BEYOND_BYTES = 1024 * 1024  # read past the bound to learn whether the client is still there
+_BEYOND_S = 0.05  # and so long it may be silent meanwhile
 
 
 class BodyTooLongError(Exception):
@@ -123,6 +127,23 @@ class Body:
                 self._arrived(ahead)
         return self._gone
 
+    async def has_left_beyond(self) -> bool:
+        """Whether the client is gone, where the watch could not see it: it stopped at the bound.
+
+        What the server has of the rest is read, up to a mebibyte, and kept for the application: that
+        the client is gone may come only after it.
+        """
+        if self._ended or self._size <= self._bound:
+            return self._gone
+        most = self._size + _BEYOND_BYTES
+        while not self._gone and self._size < most:
+            ahead = self._read_ahead() if self._ahead is None else self._ahead
+            await asyncio.wait([ahead], timeout=_BEYOND_S)
+            if not ahead.done():
+                break
+            self._arrived(ahead)
+        return self._gone
+
     def rewind(self) -> None:
         """The next attempt reads from the beginning."""
         self._next = 0
@@ -160,7 +181,7 @@ class Body:
             self._arrived(ahead)
 
     def _look_ahead(self) -> None:
-        if self._ahead is None and self._size <= self._bound:
+        if self._ahead is None and (self._ended or self._size <= self._bound):
             self._read_ahead()
 
     def _read_ahead(self) -> asyncio.Task[Message]:

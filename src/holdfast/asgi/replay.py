@@ -201,7 +201,10 @@ class Replay:
         verdict = await self.door.wait(database, request, exchange.body, entered=entered)
         if verdict is Verdict.GO:
             exchange.turns.append(database)
-            return True
+            if not await exchange.body.has_left_beyond():
+                return True
+            self.give_up_turns(exchange, answered=False)
+            verdict = Verdict.GONE
         if verdict is Verdict.GONE:
             exchange.ended = True
             self.tell.abandoned(request)

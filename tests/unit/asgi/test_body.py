@@ -79,6 +79,78 @@ async def test_reading_ahead_stops_at_the_bound() -> None:
     assert client.reads == 2
 
 
+async def test_a_client_is_watched_though_its_body_ended_beyond_the_bound() -> None:
+    """REQ-3: nothing more can come of it, so that looking on keeps nothing more."""
+    client = Client(b"x" * 60, b"x" * 60)
+    request, body = made(client, bound=100)
+    noticed: list[bool] = []
+    body.watch(lambda: noticed.append(True))
+    await turns()
+    assert (noticed, client.reads) == ([], 3)
+
+    client.leave()
+    await turns()
+
+    assert (noticed, request.abandoned) == ([True], True)
+
+
+async def test_a_client_that_left_with_the_rest_unread_is_found_when_asked_for() -> None:
+    """REQ-3: before its turn is used, and not while it waits."""
+    client = Client(*[b"x" * 60] * 5)
+    client.leave()
+    _, body = made(client, bound=100)
+    noticed: list[bool] = []
+    body.watch(lambda: noticed.append(True))
+    await turns(50)
+    body.unwatch()
+    assert (noticed, client.reads) == ([], 2)
+
+    assert await body.has_left_beyond()
+
+
+async def test_a_client_that_left_in_the_middle_of_its_body_is_found_when_asked_for() -> None:
+    client = Client()
+    client.inbox.get_nowait()
+    for _ in range(5):
+        client.give(b"x" * 60, more=True)
+    client.leave()
+    _, body = made(client, bound=100)
+    body.watch(lambda: None)
+    await turns(50)
+    body.unwatch()
+
+    assert await body.has_left_beyond()
+
+
+@pytest.mark.parametrize("parts", [3, 5, 60])
+async def test_a_client_that_is_still_there_loses_nothing_by_being_asked_for(parts) -> None:
+    """Property 19: what is read to find out is bounded, and reaches the application once."""
+    sent = [bytes([65 + number % 26]) * 40_000 for number in range(parts)]
+    client = Client(*sent)
+    _, body = made(client, bound=100)
+    body.watch(lambda: None)
+    await turns(50)
+    body.unwatch()
+
+    assert not await body.has_left_beyond()
+    assert client.reads <= 1024 * 1024 // 40_000 + 3
+    assert await reads(body.receive) == b"".join(sent)
+    body.close()
+
+
+async def test_nobody_asks_where_the_watch_sees_all() -> None:
+    client = Client(b"whole")
+    _, body = made(client)
+    body.watch(lambda: None)
+    await turns()
+    body.unwatch()
+    reads_before = client.reads
+
+    assert not await body.has_left_beyond()
+    assert client.reads == reads_before
+    body.close()
+
+
 async def test_a_client_that_leaves_while_watched_is_noticed_at_once() -> None:
     client = Client(b"whole")
     request, body = made(client)

@@ -298,6 +298,33 @@ def test_a_request_that_waits_costs_less_than_sixteen_kibibytes(run, clock) -> N
     assert run(story()) < 16 * 1024
 
 
+@pytest.mark.parametrize("unread", [0, 3])
+def test_a_large_order_whose_client_left_is_not_run(run, clock, unread) -> None:
+    """REQ-3: however much of it is still to be read; and its turn is the next one's."""
+    app = Shop()
+    house = housed(app, clock)
+
+    async def story() -> None:
+        await house.ask("POST")
+        away(house.main)
+        await turns()
+        client = Client(b"x" * 70_000, *[b"y" * 70_000] * unread)
+        asking = house.asks("POST", client=client)
+        await turns()
+        client.leave()
+        await turns()
+        back(house.main)
+        await asking
+        assert client.sent == []
+        assert (await house.ask("POST")).status == 200
+
+    run(story())
+
+    assert app.runs == 2
+    assert len(house.of(RequestAbandoned)) == 1
+    assert house.door._lines["main"].going == 0
+
+
 # ── records ──────────────────────────────────────────────────────────────────────────────────────
 
 
