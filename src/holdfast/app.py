@@ -149,6 +149,7 @@ class Holdfast:
         if watch is not None:
             self.registry.watched_by(None)
             watch.stop()
+        self.incidents.let_go()
         while self._undo:
             self._undo.pop()()
         for front in self.fronts:

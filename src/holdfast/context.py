@@ -144,6 +144,7 @@ class Request:
         "timeout_s",
         "user_id",
         "waited_out",
+        "withheld",
     )
 
     def __init__(
@@ -172,6 +173,7 @@ class Request:
         self.body_whole = True  # what was read of the body is kept and can be given again
         self.abandoned = False  # the client has left
         self.waited_out = False  # it has used up its waiting time
+        self.withheld = False  # something that it logged is kept until it is known how it ends
         self.user_id: str | None = None
         self.client: str | None = None
         self.headers: Any = ()  # raw ASGI headers, read only when something has to be told

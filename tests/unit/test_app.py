@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,8 @@ from starlette.responses import StreamingResponse
 
 from holdfast import Holdfast, Settings
 from holdfast.app import patience, pool_rules, starts_without_database, watchfulness
-from holdfast.context import REQUEST
+from holdfast.context import REQUEST, Request
+from holdfast.faults.verdicts import LOST
 from holdfast.settings.report import Misconfigured
 
 with warnings.catch_warnings():
@@ -248,3 +250,20 @@ def test_settings_reach_those_they_are_for() -> None:
     assert pool_rules(settings).hide_parameters
     assert watchfulness(settings).heartbeat == 3.0
     assert (patience(settings).attempts, patience(settings).timeout) == (9, 2.5)
+
+
+def test_what_is_still_withheld_is_told_when_it_lets_go(hold: Holdfast, caplog: Any) -> None:
+    """LOG-1: a request that was cut off in the middle has nobody left to speak for it."""
+    hold.listen()
+    request = Request("r-1", "GET", "/", 0.0, 30.0)
+    request.ledger.fault = LOST
+    token = REQUEST.set(request)
+    try:
+        logging.getLogger("shop").error("using the cache")
+    finally:
+        REQUEST.reset(token)
+    assert caplog.messages == []
+
+    hold.close()
+
+    assert caplog.messages == ["using the cache"]

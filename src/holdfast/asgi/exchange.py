@@ -120,9 +120,12 @@ class Exchange:
         self.kept = None
         self._settle_timer()
         self.ended = True
-        self.request.started = True
+        request = self.request
+        request.started = True
         self.status = start["status"]
-        self.replay.metrics.served(self.request.method, self.status)
+        self.replay.metrics.served(request.method, self.status)
+        if request.withheld:
+            self.replay.records.release(request)
         await self._send(start)
         await self._send(body)
 
@@ -135,7 +138,7 @@ class Exchange:
         request = self.request
         request.started = True
         self.replay.metrics.served(request.method, message["status"])
-        if self.turns or request.held_for or self.replays:
+        if self.turns or request.held_for or self.replays or request.withheld:
             self.replay.answered(self)
         headers = message.get("headers", ())
         for name, _ in headers:

@@ -147,7 +147,7 @@ class Replay:
             task.uncancel()  # it was the deadline's, and the answer is 504
             await self._expire(exchange)
         finally:
-            if exchange.turns or exchange.claim is not None:
+            if exchange.turns or exchange.claim is not None or request.withheld:
                 self._leaves(exchange)
             self.live.discard(exchange)
             self._deadlines.remove(exchange)
@@ -178,6 +178,8 @@ class Replay:
 
     def _leaves(self, exchange: Exchange) -> None:
         self.give_up_turns(exchange, answered=False)
+        if exchange.request.withheld:
+            self.records.release(exchange.request)
         if exchange.claim is not None:
             self._keyed.releases(exchange)
 
@@ -344,12 +346,18 @@ class Replay:
         raise error
 
     def answered(self, exchange: Exchange) -> None:
-        """The application's answer to a request that was held or run again begins to leave, for good.
+        """The application's answer to a request with a story begins to leave, for good.
 
-        Others go in its place now: it may stream, or do something else after its answer, for hours.
+        Others go in its place now, and what it logged may be read: it may stream, or do something
+        else after its answer, for hours.
         """
+        request = exchange.request
+        recovered = bool(exchange.turns or request.held_for or exchange.replays)
         self.give_up_turns(exchange, answered=True)
-        self.tell.recovered(exchange.request, exchange.status)
+        if recovered:
+            self.tell.recovered(request, exchange.status)
+        if request.withheld:
+            self.records.release(request)
 
     def give_up_turns(self, exchange: Exchange, *, answered: bool) -> None:
         """Let others go in its place."""

@@ -2,8 +2,9 @@
 
 A record of level warning or above, or with an exception, that is logged inside an attempt whose
 ledger bears a transient fault is kept. `forget` drops it when the attempt is replayed, `release`
-lets it through when the request is answered. What is let through, and the noise that libraries
-make while a database is down, goes through the counter of `counting`: in full once, then counted.
+lets it through when the answer begins to leave, or the request ends without one. What is let
+through, and the noise that libraries make while a database is down, goes through the counter of
+`counting`: in full once, then counted.
 
 The owner of everything kept is `Incidents`; records arrive from any thread. Whatever goes wrong
 in here, the record is logged as if this file did not exist.
@@ -121,6 +122,7 @@ class Incidents:
         """The attempt is replayed: drop what it logged and count it in `forgotten`."""
         with self._lock:
             kept = self._kept.pop(id(request), None)
+            request.withheld = False
             if kept is not None:
                 self.forgotten += len(kept.said) + kept.over
 
@@ -128,7 +130,15 @@ class Incidents:
         """The request is answered: let what it logged through the counter."""
         with self._lock:
             kept = self._kept.pop(id(request), None)
+            request.withheld = False
         if kept is not None:
+            self._let_through(kept)
+
+    def let_go(self) -> None:
+        """Nobody will come for what is still kept: we are stopping."""
+        with self._lock:
+            left, self._kept = list(self._kept.values()), {}
+        for kept in left:
             self._let_through(kept)
 
     def count(self, fingerprint: Fingerprint) -> Verdict:
@@ -176,6 +186,7 @@ class Incidents:
                 if len(self._kept) >= REQUESTS:
                     return False
                 kept = self._kept[id(request)] = _Kept(request, now)
+            request.withheld = True
             if len(kept.said) < A_REQUEST:
                 kept.said.append(said)
             else:

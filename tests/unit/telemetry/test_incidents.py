@@ -403,3 +403,27 @@ def test_eight_threads_lose_no_record(told, messages, clock):
     assert sorted(messages.texts) == ["could not load", "could not save"]
     assert summary.forgotten == 800
     assert sum(summary.counted.values()) == 798
+
+
+def test_at_the_stop_everything_that_is_still_kept_is_told(told, messages, under_way):
+    """LOG-1: nobody will come for it any more."""
+    for what in ("save", "load"):
+        under_way(what, fault=True)
+        shop.error(f"could not {what}")
+    assert messages.texts == []
+
+    told.let_go()
+    told.let_go()
+
+    assert messages.texts == ["could not save", "could not load"]
+
+
+def test_a_request_knows_whether_something_it_logged_is_withheld(told, messages, under_way):
+    """LOG-5: so that an answer without any asks nobody."""
+    request = under_way(fault=True)
+    assert not request.withheld
+    for end in (told.release, told.forget):
+        shop.error("could not save")
+        assert request.withheld
+        end(request)
+        assert not request.withheld
