@@ -7,17 +7,16 @@ is kept. Where it says nothing, the front end's address in the settings decides.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from holdfast.asgi.types import App, Message, Scope
+from holdfast.asgi.asking import ask
+from holdfast.asgi.types import App, Scope
 
 Headers = list[tuple[bytes, bytes]]
 
 _LEARNED = (b"access-control-allow-origin", b"access-control-allow-credentials")
 _EXPOSED = (b"access-control-expose-headers", b"Retry-After, X-Request-ID")
 _BOUND = 256
-_PATIENCE_S = 1.0
 
 
 class Cors:
@@ -53,16 +52,10 @@ class Cors:
 
     async def _ask(self, scope: Scope, origin: bytes) -> Headers:
         """The application's own preflight answer; nothing when it fails or takes too long."""
-        answer: dict[bytes, bytes] = {}
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answer.update((name.lower(), value) for name, value in message.get("headers", ()))
-
-        try:
-            await asyncio.wait_for(self._app(_preflight(scope, origin), _no_body, send), _PATIENCE_S)
-        except Exception:  # noqa: BLE001 - an application that cannot say allows nothing
+        start = await ask(self._app, _preflight(scope, origin))
+        if start is None:
             return []
+        answer = {bytes(name).lower(): bytes(value) for name, value in start.get("headers", ())}
         learned = [(name, answer[name]) for name in _LEARNED if name in answer]
         if b"access-control-allow-origin" not in answer:
             return []
@@ -79,7 +72,3 @@ def _preflight(scope: Scope, origin: bytes) -> Scope:
         (b"access-control-request-method", scope["method"].encode("latin-1")),
     ]
     return asked
-
-
-async def _no_body() -> Message:
-    return {"type": "http.request", "body": b"", "more_body": False}

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from holdfast.asgi.answers import Answers
+from holdfast.asgi.asking import ask
 from holdfast.asgi.context import request_of
 from holdfast.asgi.door import Door
 from holdfast.asgi.health import Health, Reply
@@ -23,13 +24,12 @@ from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
 from holdfast.asgi.operations import Operations, operation_id
 from holdfast.asgi.own_routes import own_paths
 from holdfast.asgi.replay import Replay
-from holdfast.asgi.types import App, Message, Receive, Scope, Send
+from holdfast.asgi.types import App, Receive, Scope, Send
 from holdfast.context import REQUEST, Request
 
 PREFIX = "/_holdfast"
 MARK = "holdfast"
 LONGEST_HEADERS = 65536  # bytes of all values together; some servers have no bound of their own
-_ASK_S = 1.0
 Page = Callable[[], Awaitable[Reply]]
 
 
@@ -185,20 +185,8 @@ class Front:
         return known
 
     async def _asked(self, scope: Scope) -> int | None:
-        seen: list[int] = []
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                seen.append(message["status"])
-
-        try:
-            await asyncio.wait_for(self.app({**scope, "method": "GET"}, receive, send), _ASK_S)
-        except Exception:  # noqa: BLE001 - an application that cannot answer here does not own the path
-            return seen[0] if seen else None
-        return seen[0] if seen else 404
+        start = await ask(self.app, {**scope, "method": "GET"})
+        return None if start is None else int(start["status"])
 
     # ---- websocket ------------------------------------------------------------------------------
 

@@ -1,0 +1,53 @@
+"""Asking the application something ourselves: what it would answer to a request that nobody sent."""
+
+from __future__ import annotations
+
+import asyncio
+
+from holdfast.asgi.types import App, Message, Scope
+
+ASK_S = 1.0
+
+
+async def ask(app: App, scope: Scope, within: float = ASK_S) -> Message | None:
+    """How the answer of *app* to *scope*, a request without a body, starts.
+
+    None when it raised, said nothing, or its answer was not complete after *within* seconds.
+    """
+    listener = _Listener()
+    try:
+        await asyncio.wait_for(app(scope, listener.receive, listener.send), within)
+    except TimeoutError:
+        return listener.start if listener.complete.is_set() else None
+    except Exception:  # noqa: BLE001 - an application that fails has not answered
+        return None
+    return listener.start
+
+
+class _Listener:
+    """The client's side: it sends nothing, stays until the answer is complete, and leaves then."""
+
+    __slots__ = ("_sent", "complete", "start")
+
+    def __init__(self) -> None:
+        self.start: Message | None = None
+        self._sent = False
+        self.complete = asyncio.Event()
+
+    async def receive(self) -> Message:
+        """The empty body once, and then, at the end, that the client has left.
+
+        A second body without a wait would keep who listens for the client's leaving busy for ever:
+        nothing else would run on the loop any more.
+        """
+        if not self._sent:
+            self._sent = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self.complete.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.start = message
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete.set()
