@@ -43,7 +43,7 @@ class Answers:
             retry_after = None  # what may be done already is not to be repeated without a key
         if CODES[code].status in (400, 413, 422):
             retry_after = None  # it will be no better then
-        told = problem(code, request_id=request.id, instance=request.path, retry_after=retry_after)
+        told = problem(code, request_id=request.id, instance=exchange.scope["path"], retry_after=retry_after)
         await self._answer(exchange, told)
         return told.status
 
@@ -66,7 +66,7 @@ class Answers:
         told = from_fault(
             fault,
             request_id=request.id,
-            instance=request.path,
+            instance=exchange.scope["path"],
             production=self._production,
             exc=error,
         )

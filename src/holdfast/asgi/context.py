@@ -14,8 +14,21 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,128}\Z")
 FOREVER_S = 10 * 365 * 86400.0
 
 
-def request_of(scope: Scope, timeout: float) -> Request:
-    """The request of an `http` or `websocket` scope.
+def path_in(scope: Scope) -> str:
+    """The path as the application's routes name it: without the part under which a proxy serves it.
+
+    Servers put that part before every path, also where the proxy has taken it away; frameworks
+    take it away again, and so do we, where the path has it.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :]
+    return path
+
+
+def request_of(scope: Scope, timeout: float, path: str | None = None) -> Request:
+    """The request of an `http` or `websocket` scope; *path* where its `path_in` is known already.
 
     `X-Request-ID` is taken over when it is 1 to 128 characters of `[A-Za-z0-9._-]`, else made of
     128 random bits; a request run from the journal has the id of its 202. The deadline is *timeout*
@@ -30,7 +43,9 @@ def request_of(scope: Scope, timeout: float) -> Request:
         timeout = FOREVER_S
     elif b"Mobi" in headers.get(b"user-agent", b""):
         timeout *= 2
-    request = Request(name, scope.get("method", "GET"), scope["path"], now, now + timeout, None, kind)
+    if path is None:
+        path = path_in(scope)
+    request = Request(name, scope.get("method", "GET"), path, now, now + timeout, None, kind)
     request.timeout_s = timeout
     if b"idempotency-key" in headers:
         request.key, request.key_flaw = read_key(headers[b"idempotency-key"])

@@ -16,7 +16,7 @@ import orjson
 
 from holdfast.asgi.answers import Answers
 from holdfast.asgi.asking import ask
-from holdfast.asgi.context import request_of
+from holdfast.asgi.context import path_in, request_of
 from holdfast.asgi.door import Door
 from holdfast.asgi.health import Health, Reply
 from holdfast.asgi.journal_run import JOURNALED_AT
@@ -81,9 +81,9 @@ class Front:
         loop = asyncio.get_running_loop()
         if stage is None or stage.loop is not loop:
             stage = self.stage(loop)
-        path = scope["path"]
+        path = path_in(scope) if scope.get("root_path") else scope["path"]
         if path in self._pages:
-            page = await self._page(scope)
+            page = await self._page(path, scope)
             if page is not None:
                 await _show(page, scope, send)
                 return
@@ -92,7 +92,7 @@ class Front:
             if operation is not None:
                 await stage.operations.show(operation, scope, send)
                 return
-        request = request_of(scope, self._timeout)
+        request = request_of(scope, self._timeout, path)
         if sum(map(len, request.headers.values())) > LONGEST_HEADERS:
             await _refuse_headers(send)
             return
@@ -169,13 +169,12 @@ class Front:
         self._pages = {**unless_own, **always}
         self._owned = dict.fromkeys(always if own is None else self._pages, False)
 
-    async def _page(self, scope: Scope) -> Page | None:
+    async def _page(self, path: str, scope: Scope) -> Page | None:
         """Our page of that path, unless the application has one of its own."""
-        return None if await self._owns(scope) else self._pages[scope["path"]]
+        return None if await self._owns(path, scope) else self._pages[path]
 
-    async def _owns(self, scope: Scope) -> bool:
+    async def _owns(self, path: str, scope: Scope) -> bool:
         """Whether the application answers this path itself; asked once when it has no route table."""
-        path = scope["path"]
         known = self._owned.get(path)
         if known is None:
             status = await self._asked(scope)

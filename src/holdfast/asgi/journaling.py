@@ -138,7 +138,7 @@ class Journaling:
                 "id": accepted.id,
                 "status": "pending",
                 "method": request.method,
-                "path": request.path,
+                "path": exchange.scope["path"],
                 "journaledAt": moment(accepted.new.journaled_at),
                 "operation": place,
             }

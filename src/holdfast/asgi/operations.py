@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from holdfast.asgi.context import path_in
 from holdfast.asgi.cors import Cors
 from holdfast.asgi.journal_run import CUT
 from holdfast.asgi.journaling import exposing, moment
@@ -42,10 +43,7 @@ def operation_id(scope: Scope, place: str) -> str | None:
     """The id that *scope* asks for at *place* or under our own prefix; None when it asks for no operation."""
     if scope["method"] not in ("GET", "HEAD"):
         return None
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    if root and path.startswith(root):
-        path = path[len(root) :]
+    path = path_in(scope)
     for prefix in (place, ALWAYS):
         if path.startswith(prefix):
             name = path[len(prefix) :]

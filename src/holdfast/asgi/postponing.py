@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdfast.asgi.context import path_in
 from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
 from holdfast.asgi.journal_run import Rerun
@@ -45,9 +46,9 @@ class Postponing:
     def patience_of(self, scope: Scope) -> float | None:
         """Seconds for which a request of that route waits, where it may be written down."""
         journaling = self._journaling
-        if journaling is None or RERUN in scope or not journaling.takes(scope["method"], scope["path"]):
+        if journaling is None or RERUN in scope:
             return None
-        return self._after_s
+        return self._after_s if journaling.takes(scope["method"], path_in(scope)) else None
 
     def concerns(self, exchange: Exchange) -> bool:
         """Whether it may be written down: then it does not wait as long as others, and has a key."""

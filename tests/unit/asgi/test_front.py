@@ -116,6 +116,39 @@ async def test_a_head_request_for_a_page_has_no_body(clock) -> None:
     assert int(client.headers["content-length"]) > 10
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/api/health", {"service": "alive"}),
+        ("/api/livez", {"service": "alive"}),
+        ("/api/api/health", {"ok": True}),
+        ("/api/readyz", {"ok": True}),
+        ("/api/_holdfast/livez", {"service": "alive"}),
+    ],
+)
+async def test_our_pages_behind_a_proxy_that_serves_it_under_a_path(clock, path: str, told: Any) -> None:
+    """HLT-1, HLT-2: the server puts the path that the proxy has taken away before each."""
+    client = Client()
+    home = Home(Starlette(), clock)
+    await home.front({**scope_of(path=path), "root_path": "/api"}, client.receive, client.send)
+
+    assert told.items() <= client.problem.items()
+
+
+async def test_what_clients_are_told_there_is_the_whole_path(clock) -> None:
+    """A problem's instance is where its client finds it."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("no")
+
+    client = Client()
+    scope = {**scope_of(path="/api/orders"), "root_path": "/api"}
+    with pytest.raises(RuntimeError):
+        await Home(app, clock).front(scope, client.receive, client.send)
+
+    assert client.problem["instance"] == "/api/orders"
+
+
 # ── request ids ──────────────────────────────────────────────────────────────────────────────────
 
 

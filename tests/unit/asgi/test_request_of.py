@@ -7,7 +7,7 @@ import re
 import pytest
 from asgi_stage import scope_of
 
-from holdfast.asgi.context import FOREVER_S, background, request_of
+from holdfast.asgi.context import FOREVER_S, background, path_in, request_of
 
 MADE = re.compile(r"[0-9a-f]{32}")
 
@@ -71,3 +71,22 @@ def test_work_outside_requests_is_never_run_again() -> None:
 def test_who_asks() -> None:
     assert request_of(scope_of(), 30).client == "10.0.0.9"
     assert request_of({**scope_of(), "client": None}, 30).client is None
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "expected"),
+    [
+        ("", "/api/orders", "/api/orders"),
+        ("/api", "/api/orders", "/orders"),
+        ("/api", "/api/api/orders", "/api/orders"),
+        ("/api", "/apis/orders", "/apis/orders"),
+        ("/api", "/orders", "/orders"),
+        ("/api", "/api", ""),
+    ],
+)
+def test_its_path_is_the_one_its_routes_name(root: str, path: str, expected: str) -> None:
+    """PRM-5: a server puts the path that a proxy has taken away before each."""
+    scope = {**scope_of(path=path), "root_path": root}
+
+    assert path_in(scope) == expected
+    assert request_of(scope, 30).path == expected
