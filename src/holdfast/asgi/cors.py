@@ -2,14 +2,16 @@
 
 A browser that gets a 503 without them reports "blocked by CORS" and hides the 503. So the
 application is asked, once for each origin, with a preflight of its own kind; what it would allow
-is kept. Where it says nothing, the front end's address in the settings decides.
+is kept. Where it says nothing, the front end's address in the settings decides; where it fails,
+too, until it is asked again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from holdfast.asgi.asking import ask
+from holdfast.asgi.asking import ASK_S, ask
 from holdfast.asgi.types import App, Scope
 
 Headers = list[tuple[bytes, bytes]]
@@ -17,6 +19,7 @@ Headers = list[tuple[bytes, bytes]]
 _LEARNED = (b"access-control-allow-origin", b"access-control-allow-credentials")
 _EXPOSED = (b"access-control-expose-headers", b"Retry-After, X-Request-ID")
 _BOUND = 256
+_LEFT_ALONE_S = 2.0  # after it took too long: our answers are not to wait for it one after another
 
 
 class Cors:
@@ -28,17 +31,35 @@ class Cors:
             one.strip().rstrip("/") for one in (client_urls or "").split(",") if one.strip()
         )
         self._known: dict[bytes, Headers] = {}
+        self._ask_again_at = 0.0  # by the loop's clock
 
     async def headers(self, scope: Scope, origin: bytes | None) -> Headers:
         """The headers for an answer of ours to *origin*; none when it did not name itself."""
         if not origin:
             return []
         known = self._known.get(origin)
-        if known is None:
-            known = await self._ask(scope, origin) or self._configured(origin)
-            if len(self._known) < _BOUND:
-                self._known[origin] = known
+        if known is not None:
+            return known
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began < self._ask_again_at:
+            return self._configured(origin)
+        learned = await self._ask(scope, origin)
+        if learned is None:
+            if loop.time() - began >= ASK_S:
+                self._ask_again_at = loop.time() + _LEFT_ALONE_S
+            return self._configured(origin)
+        known = learned or self._configured(origin)
+        if len(self._known) < _BOUND:
+            self._known[origin] = known
         return known
+
+    def at_once(self, origin: bytes | None) -> Headers:
+        """The same as far as it is known, without asking."""
+        if not origin:
+            return []
+        known = self._known.get(origin)
+        return self._configured(origin) if known is None else known
 
     def _configured(self, origin: bytes) -> Headers:
         if origin.decode("latin-1").rstrip("/") not in self._clients:
@@ -50,11 +71,14 @@ class Cors:
             _EXPOSED,
         ]
 
-    async def _ask(self, scope: Scope, origin: bytes) -> Headers:
-        """The application's own preflight answer; nothing when it fails or takes too long."""
+    async def _ask(self, scope: Scope, origin: bytes) -> Headers | None:
+        """What the application's own preflight answer allows; None when it did not say.
+
+        An answer that tells of a failure says nothing: its database may be away.
+        """
         start = await ask(self._app, _preflight(scope, origin))
-        if start is None:
-            return []
+        if start is None or start["status"] >= 500:
+            return None
         answer = {bytes(name).lower(): bytes(value) for name, value in start.get("headers", ())}
         learned = [(name, answer[name]) for name in _LEARNED if name in answer]
         if b"access-control-allow-origin" not in answer:

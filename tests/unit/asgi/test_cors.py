@@ -112,6 +112,57 @@ def test_an_application_that_cannot_say_allows_nothing(run, clock, trouble: str)
     assert clock.now <= 1001.0
 
 
+@pytest.mark.parametrize("trouble", ["raises", "silent", "503", "late"])
+def test_what_it_says_while_it_fails_is_not_kept(run, clock, trouble: str) -> None:
+    """Its database may be away: what it allows is learned as soon as it can say."""
+    inner = shop(allow_origins=[SHOP.decode()])
+    fails = True
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if not fails:
+            await inner(scope, receive, send)
+        elif trouble == "raises":
+            raise RuntimeError("no")
+        elif trouble == "503":
+            await answers(send, 503)
+        elif trouble == "late":
+            await asyncio.sleep(3600)
+
+    async def story() -> list[int]:
+        nonlocal fails
+        cors = Cors(app, None)
+        during = await cors.headers(scope_of(), SHOP)
+        fails = False
+        await asyncio.sleep(2.0)
+        return [len(during), len(await cors.headers(scope_of(), SHOP))]
+
+    assert run(story()) == [0, 3]
+
+
+def test_one_that_takes_too_long_does_not_delay_each_answer(run, clock) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(3600)
+
+    async def story() -> None:
+        cors = Cors(app, SHOP.decode())
+        for _ in range(10):
+            found = dict(await cors.headers(scope_of(), SHOP))
+            assert found[b"access-control-allow-origin"] == SHOP
+
+    run(story())
+
+    assert clock.now == 1001.0
+
+
+async def test_what_is_known_is_told_without_asking() -> None:
+    cors = Cors(shop(allow_origins=[SHOP.decode()]), None)
+
+    assert cors.at_once(SHOP) == []
+    learned = await cors.headers(scope_of(), SHOP)
+    assert cors.at_once(SHOP) == learned != []
+    assert cors.at_once(None) == []
+
+
 def test_a_browser_can_read_our_503(run, clock) -> None:
     """It would otherwise report "blocked by CORS" and hide it."""
     inner = shop(allow_origins=[SHOP.decode()])
