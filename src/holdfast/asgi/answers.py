@@ -30,7 +30,7 @@ class Answers:
     """Makes them, with the CORS headers that let a browser's script read them."""
 
     def __init__(self, cors: Cors, *, style: Style, production: bool) -> None:
-        self._cors = cors
+        self.cors = cors
         self._style: Style = style
         self._production = production
         self._dice = random.Random()
@@ -118,7 +118,7 @@ class Answers:
         if told.retry_after is not None:
             headers.append((b"retry-after", str(math.ceil(told.retry_after)).encode()))
         origin = request.headers.get(b"origin") if request.headers else None
-        headers += await self._cors.headers(exchange.scope, origin)
+        headers += await self.cors.headers(exchange.scope, origin)
         start: Message = {"type": "http.response.start", "status": told.status, "headers": headers}
         sent = b"" if request.method == "HEAD" else body
         await exchange.answer(start, {"type": "http.response.body", "body": sent})

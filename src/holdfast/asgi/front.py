@@ -8,29 +8,24 @@ lifespan   ours round the application's: see `lifespan.py`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from holdfast.asgi.answers import Answers
-from holdfast.asgi.asking import ask
 from holdfast.asgi.context import path_in, request_of
 from holdfast.asgi.door import Door
-from holdfast.asgi.health import Health, Reply
+from holdfast.asgi.health import Health
 from holdfast.asgi.journal_run import JOURNALED_AT
 from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
 from holdfast.asgi.operations import Operations, operation_id
-from holdfast.asgi.own_routes import own_paths
+from holdfast.asgi.pages import Pages
 from holdfast.asgi.replay import Replay
 from holdfast.asgi.types import App, Receive, Scope, Send
 from holdfast.context import REQUEST, Request
 
-PREFIX = "/_holdfast"
 MARK = "holdfast"
 LONGEST_HEADERS = 65536  # bytes of all values together; some servers have no bound of their own
-Page = Callable[[], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +63,8 @@ class Front:
         self._sockets = sockets
         self._timeout = timeout
         self._stage: Stage | None = None
-        self._pages: dict[str, Page] = {}
-        self._owned: dict[str, bool] = {}
+        self._pages: Pages | None = None
+        self._paths: Mapping[str, Any] = {}  # of our pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -82,11 +77,8 @@ class Front:
         if stage is None or stage.loop is not loop:
             stage = self.stage(loop)
         path = path_in(scope) if scope.get("root_path") else scope["path"]
-        if path in self._pages:
-            page = await self._page(path, scope)
-            if page is not None:
-                await _show(page, scope, send)
-                return
+        if path in self._paths and await self._page(path, scope, send):
+            return
         if stage.operations is not None and "/operations/" in path:
             operation = operation_id(scope, stage.place)
             if operation is not None:
@@ -126,7 +118,8 @@ class Front:
             if stage is not None:
                 stage.door.leave()
             stage = self._stage = self._build(self, loop)
-            self._lay_out(stage)
+            self._pages = self._lay_out(stage)
+            self._paths = self._pages.at
         return stage
 
     def waiting_for(self, name: str) -> int:
@@ -161,31 +154,19 @@ class Front:
 
     # ---- our own pages --------------------------------------------------------------------------
 
-    def _lay_out(self, stage: Stage) -> None:
-        pages = stage.health.routes()
-        own = own_paths(self.routed)
-        always = {PREFIX + path: page for path, page in pages.items()}
-        unless_own = {path: page for path, page in pages.items() if own is None or path not in own}
-        self._pages = {**unless_own, **always}
-        self._owned = dict.fromkeys(always if own is None else self._pages, False)
+    def _lay_out(self, stage: Stage) -> Pages:
+        def apart() -> bool:
+            return stage.door.stopping or (self.opened is not None and not self.opened.is_set())
 
-    async def _page(self, path: str, scope: Scope) -> Page | None:
-        """Our page of that path, unless the application has one of its own."""
-        return None if await self._owns(path, scope) else self._pages[path]
+        return Pages(self.app, self.routed, stage.health, stage.answers.cors, apart)
 
-    async def _owns(self, path: str, scope: Scope) -> bool:
-        """Whether the application answers this path itself; asked once when it has no route table."""
-        known = self._owned.get(path)
-        if known is None:
-            status = await self._asked(scope)
-            known = status is not None and status not in (404, 405)
-            if status is not None:
-                self._owned[path] = known
-        return known
-
-    async def _asked(self, scope: Scope) -> int | None:
-        start = await ask(self.app, {**scope, "method": "GET"})
-        return None if start is None else int(start["status"])
+    async def _page(self, path: str, scope: Scope, send: Send) -> bool:
+        """Answer with our page at *path*; False when the application has one of its own."""
+        assert self._pages is not None
+        marked = {**scope, MARK: True}
+        if self.state is not None:
+            marked["state"] = dict(self.state)
+        return await self._pages.serve(path, marked, send)
 
     # ---- websocket ------------------------------------------------------------------------------
 
@@ -221,19 +202,3 @@ async def _refuse_headers(send: Send) -> None:
         {"type": "http.response.start", "status": 431, "headers": [*headers, (b"connection", b"close")]}
     )
     await send({"type": "http.response.body", "body": body})
-
-
-async def _show(page: Page, scope: Scope, send: Send) -> None:
-    """Answer with one of our own pages."""
-    status, content = await page()
-    if isinstance(content, bytes):
-        body, kind = content, b"text/plain; version=0.0.4; charset=utf-8"
-    else:
-        body, kind = orjson.dumps(content), b"application/json"
-    headers = [
-        (b"content-type", kind),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -64,6 +64,11 @@ class Health:
             "/metrics": self.metrics,
         }
 
+    @property
+    def settled(self) -> bool:
+        """Whether every database answers, and nothing speaks against any."""
+        return all(one.settled for one in self._registry)
+
     async def alive(self) -> Reply:
         """200 while the process lives."""
         return 200, {"status": "ok", "service": "alive", **self._times()}
