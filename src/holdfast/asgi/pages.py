@@ -35,7 +35,7 @@ class Pages:
         self, app: App, routed: object, health: Health, cors: Cors, apart: Callable[[], bool]
     ) -> None:
         pages = health.routes()
-        own = own_paths(routed)
+        own = own_paths(routed, pages)
         always = {PREFIX + path: page for path, page in pages.items()}
         unless_own = {path: page for path, page in pages.items() if own is None or path not in own}
         self.at: dict[str, Page] = {**unless_own, **always}
