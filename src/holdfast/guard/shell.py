@@ -9,7 +9,7 @@ import time
 from asyncio import current_task
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from random import Random
 from types import TracebackType
 from typing import NamedTuple, ParamSpec, TypeVar, cast
@@ -36,6 +36,20 @@ _DICE = Random()
 
 def _transient(error: Exception) -> bool:
     return classify(error).transient
+
+
+_GENERATES = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def _bare(call: object) -> tuple[object, object]:
+    """What *call* calls once its partials are taken off, and, if that is an object, its `__call__`."""
+    while isinstance(call, partial):
+        call = call.func
+    return call, getattr(type(call), "__call__", None)  # noqa: B004 - the question is what it is, not whether
+
+
+def _name(call: object) -> str:
+    return str(getattr(call, "__qualname__", type(call).__qualname__))
 
 
 class _Entered(NamedTuple):
@@ -71,12 +85,15 @@ class Guard:
 
     def __call__(self, call: Callable[P, R]) -> Callable[P, R]:
         """*call*, guarded. Raises TypeError for a generator function, whose work is not in its call."""
-        if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        if isinstance(call, classmethod | staticmethod):
+            return cast("Callable[P, R]", type(call)(self(call.__func__)))
+        bare, called = _bare(call)
+        if any(is_one(one) for is_one in _GENERATES for one in (bare, called)):
             raise TypeError(
-                f"{self!r} cannot guard the generator function {call.__qualname__}: "
+                f"{self!r} cannot guard the generator function {_name(bare)}: "
                 "guard the function that fetches one item, or use `with` inside it"
             )
-        if inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None)):  # noqa: B004 - the question is what it is, not whether
+        if inspect.iscoroutinefunction(bare) or inspect.iscoroutinefunction(called):
             guarded = guarded_async(self._terms, call)
         else:
             guarded = guarded_sync(self._terms, call, self._sleep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -104,3 +105,52 @@ def test_the_public_name_works_whatever_was_imported_before() -> None:
 
     assert holdfast.guard("tax", timeout=1)(lambda: 3)() == 3
     assert isinstance(holdfast.guard("tax"), Guard)
+
+
+def test_class_and_static_methods_may_be_guarded_from_outside(make, run) -> None:
+    """POL-7: the guard goes inside the descriptor."""
+
+    class Shop:
+        @make(timeout=2)
+        @classmethod
+        def name(cls) -> str:
+            return cls.__name__
+
+        @make(timeout=2)
+        @staticmethod
+        def double(sku: int) -> int:
+            return 2 * sku
+
+        @make(timeout=2)
+        @staticmethod
+        async def later(sku: int) -> int:
+            return sku
+
+    assert (Shop.name(), Shop().name(), Shop.double(3), Shop().double(3)) == ("Shop", "Shop", 6, 6)
+    assert run(Shop().later(3)) == 3
+
+
+class Rows:
+    def __call__(self):
+        yield 1
+
+    def rows(self):
+        yield 1
+
+
+class Fetch:
+    async def __call__(self, order: int) -> int:
+        return order
+
+
+@pytest.mark.parametrize("call", [Rows(), partial(Rows()), partial(Rows().rows), staticmethod(Rows.rows)])
+def test_a_generator_in_disguise_is_refused(make, call) -> None:
+    """POL-7."""
+    with pytest.raises(TypeError, match=r"cannot guard the generator function .*Rows"):
+        make()(call)
+
+
+def test_a_partial_of_an_awaited_object_is_awaited_and_a_class_is_called(make, run) -> None:
+    """POL-7."""
+    assert run(make()(partial(Fetch(), 3))()) == 3
+    assert isinstance(make()(Fetch)(), Fetch)
