@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
 from holdfast.clock import Clock
 from holdfast.events import BUS, RetryScheduled
 from holdfast.guard.allowance import RetryBudget
+from holdfast.guard.asked import do_not_retry, retry_after
 from holdfast.guard.circuit import Circuit, Refused
 from holdfast.policy.breaker import Open, State
 from holdfast.policy.matching import On, concerns
@@ -97,13 +99,12 @@ class Flight:
 
     def _decide(self, error: Exception) -> float | GiveUp:
         terms = self.terms
-        asked = getattr(error, "retry_after", None)
         failure = Failure(
             attempt=self.attempt,
             concerned=concerns(terms.on, error),
             before=self._before,
-            retry_after=float(asked) if isinstance(asked, int | float) else None,
-            forbidden=getattr(error, "do_not_retry", False) is True,
+            retry_after=retry_after(error, terms.clock.wall()),
+            forbidden=do_not_retry(error),
         )
         now = terms.clock.monotonic()
         decision = after_failure(terms.retry, failure, now, self.deadline_at, terms.dice)
@@ -118,6 +119,10 @@ class Flight:
         prefix = f"guard {self.terms.name!r}: "
         times = "once" if self.attempt == 1 else f"{self.attempt} times"
         took = self.terms.clock.monotonic() - self.began
-        # An exception object that is raised again and again must not gather notes.
-        notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(prefix)]
-        error.__notes__ = [*notes, f"{prefix}attempted {times} in {took:.2f} s; not again: {why}"]
+        note = f"{prefix}attempted {times} in {took:.2f} s; not again: {why}"
+        with suppress(Exception):  # an error that takes no notes is raised as it is
+            kept = getattr(error, "__notes__", [])
+            if isinstance(kept, list | tuple):
+                # An exception object that is raised again and again must not gather notes.
+                others = [one for one in kept if not (isinstance(one, str) and one.startswith(prefix))]
+                error.__notes__ = [*others, note]
