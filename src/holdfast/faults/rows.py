@@ -12,7 +12,8 @@ from collections.abc import Callable
 # A value may hold line breaks; what follows it in the text begins with one of these.
 _BLOCK = re.compile(
     r"(?:\r?\n|\\n)"
-    r"(?:\[SQL: |\[parameters: |\(Background on |HINT: |CONTEXT: |LINE \d|Traceback |[ \t]{0,200}\^)"
+    r"(?:\[SQL: |\[parameters: |\(Background on |HINT: |CONTEXT: |LINE \d|Traceback "
+    r"|[ \t]{0,200}\^[ \t]{0,8}(?:[\r\n]|\\n|\Z))"
     r"|(?:\r?\n){2}The above |(?:\r?\n){2}During handling"
 )
 _KEY = re.compile(r"\)=\(")
