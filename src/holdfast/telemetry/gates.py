@@ -14,7 +14,7 @@ from typing import Final
 
 from holdfast.telemetry.counting import Fingerprint, template
 from holdfast.telemetry.incidents import Incidents, Said
-from holdfast.telemetry.lines import Line, frozen_arguments
+from holdfast.telemetry.lines import Line, frozen_arguments, shown
 from holdfast.telemetry.loggers import OURS, Gate, Put
 
 _handle: Final = logging.Logger.handle
@@ -67,7 +67,7 @@ def _handle_unless_kept(self: logging.Logger, record: logging.LogRecord) -> None
 def _said(logger: logging.Logger, record: logging.LogRecord) -> Said:
     error = record.exc_info[1] if record.exc_info else None
     kind = None if error is None else type(error).__qualname__
-    fingerprint = Fingerprint(record.name, record.levelname.lower(), kind, template(str(record.msg)))
+    fingerprint = Fingerprint(record.name, record.levelname.lower(), kind, template(shown(record.msg)))
 
     def full() -> None:
         _handle(logger, record)
@@ -87,7 +87,7 @@ def _text(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001 - wrong arguments: logging itself complains of the full record
-        return str(record.msg)
+        return shown(record.msg)
 
 
 def _said_by_structlog(line: Line, put: Put) -> Said:

@@ -327,6 +327,29 @@ def test_when_holding_back_breaks_records_are_logged_and_it_is_said_once(
     assert messages.texts == ["one", "two"]
 
 
+class Unreadable:
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
+def test_a_message_that_cannot_be_shown_is_logged_and_nothing_is_complained_of(
+    told, monkeypatch: pytest.MonkeyPatch
+):
+    """RED-2, LOG-5: what the application cannot show is no failure of holding back."""
+    said, handler, odd = io.StringIO(), Messages(), logging.getLogger("odd")
+    odd.addHandler(handler)
+    odd.propagate = False
+    monkeypatch.setattr(gates, "_complained", False)
+    monkeypatch.setattr("sys.__stderr__", said)
+    for _ in range(3):
+        odd.warning({"a": Unreadable()})
+    told.settle()
+
+    assert said.getvalue() == ""
+    assert handler.records[0].levelname == "WARNING"
+    odd.removeHandler(handler)
+
+
 def test_installing_twice_wraps_once_and_another_ones_uninstall_changes_nothing(told, messages, under_way):
     gates.install(told)
     gates.uninstall(Incidents())
