@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from holdfast.faults.cards import is_card
 from holdfast.faults.rules import DEFAULT_RULES, Rules
-from holdfast.faults.texts import is_card, redact_text
+from holdfast.faults.texts import redact_text
 from holdfast.faults.urls import mask_url
 
 __all__ = ["DEFAULT_RULES", "Rules", "redact", "redact_headers", "redact_text", "redact_url"]
 
 _CUT = "…"
 _CYCLE = "<cycle>"
+_LARGE = 10**19  # more than any number of a card
+_MOST_BITS = 2048  # of an integer that is told: Python refuses to write one that is much longer
 
 
 def redact(value: object, rules: Rules = DEFAULT_RULES) -> object:
@@ -67,17 +70,26 @@ class _Walk:
             return _CUT
         if value is None or isinstance(value, (bool, float)):
             return value
-        if isinstance(value, int):
+        try:
+            if isinstance(value, str):
+                return redact_text(str.__str__(value), self._rules)
+            if isinstance(value, int):
+                return self._number(value)
+            if isinstance(value, (bytes, bytearray, memoryview)):
+                return f"<{len(value)} bytes>"
+            if isinstance(value, Mapping):
+                return self._enter(value, depth, self._mapping)
+            if isinstance(value, (list, tuple, set, frozenset)):
+                return self._enter(value, depth, self._sequence)
+            return redact_text(str(value), self._rules)
+        except Exception:  # noqa: BLE001 - what cannot be looked at hides itself only
+            return _unreadable(value)
+
+    def _number(self, value: int) -> object:
+        if -_LARGE < value < _LARGE:
             return self._rules.mask if value > 10**12 and is_card(str(int(value))) else value
-        if isinstance(value, str):
-            return redact_text(str.__str__(value), self._rules)
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return f"<{len(value)} bytes>"
-        if isinstance(value, Mapping):
-            return self._enter(value, depth, self._mapping)
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return self._enter(value, depth, self._sequence)
-        return redact_text(str(value), self._rules)
+        bits = value.bit_length()
+        return value if bits <= _MOST_BITS else f"<int of {bits} bits>"
 
     def _enter(self, value: Any, depth: int, copy: Callable[[Any, int], object]) -> object:
         if depth >= self._rules.deepest:
@@ -92,20 +104,22 @@ class _Walk:
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[Any, object]:
         copied: dict[Any, object] = {}
-        echoed = self._echoes(value)
+        also = self._also_secret(value)
         for key, one in value.items():
             if self._left <= 0:
                 copied[_CUT] = _CUT
                 break
             name = _decoded(key) if isinstance(key, (str, bytes)) else key
-            secret = isinstance(name, str) and (self._rules.secret(name) or (echoed and name in _ECHOES))
+            secret = isinstance(name, str) and (self._rules.secret(name) or name in also)
             copied[self._key(name)] = self._masked(one) if secret else self.copy(one, depth)
         return copied
 
     def _sequence(self, value: Any, depth: int) -> list[object]:
-        pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], (str, bytes))
-        if pair and self._rules.secret(_decoded(value[0])):  # a header, as ASGI and clients keep it
-            return [_decoded(value[0]), self._masked(value[1])]
+        if isinstance(value, (list, tuple)):
+            if len(value) == 2 and self._names_secret(value[0]):  # a header, as ASGI and clients keep it
+                return [_decoded(value[0]), self._masked(value[1])]
+            if fields := getattr(value, "_fields", None):  # a named tuple
+                return list(self._mapping(dict(zip(fields, value, strict=False)), depth).values())
         copied: list[object] = []
         for one in value:
             if self._left <= 0:
@@ -114,28 +128,44 @@ class _Walk:
             copied.append(self.copy(one, depth))
         return copied
 
-    def _echoes(self, value: Mapping[Any, Any]) -> bool:
-        """Whether *value* is a validation error of a field that is a secret: it gives the input back."""
+    def _also_secret(self, value: Mapping[Any, Any]) -> frozenset[str]:
+        """Names whose values are secret in *value* only.
+
+        It may be a validation error of a field that is a secret, which gives the input back, or a name
+        and its value under names of their own.
+        """
+        if _TELLING.isdisjoint(value):
+            return _NONE
         place = value.get("loc")
-        return isinstance(place, (list, tuple)) and any(
-            isinstance(one, str) and self._rules.secret(one) for one in place
-        )
+        if isinstance(place, (list, tuple)) and any(map(self._names_secret, place)):
+            return _ECHOES
+        return _VALUES if any(self._names_secret(value.get(one)) for one in _CALLED) else _NONE
+
+    def _names_secret(self, name: object) -> bool:
+        return isinstance(name, (str, bytes)) and self._rules.secret(_decoded(name))
 
     def _masked(self, value: object) -> object:
         """What stands for a secret; whether there is one at all is none."""
         return value if value is None or isinstance(value, bool) else self._rules.mask
 
     def _key(self, name: object) -> object:
-        if isinstance(name, str):
-            return redact_text(str.__str__(name), self._rules)
-        return (
-            name
-            if name is None or isinstance(name, (bool, int, float))
-            else redact_text(str(name), self._rules)
-        )
+        try:
+            if isinstance(name, str):
+                return redact_text(str.__str__(name), self._rules)
+            if name is None or isinstance(name, (bool, float)):
+                return name
+            return self._number(name) if isinstance(name, int) else redact_text(str(name), self._rules)
+        except Exception:  # noqa: BLE001 - what cannot be looked at hides itself only
+            return _unreadable(name)
 
 
+_NONE: frozenset[str] = frozenset()
 _ECHOES = frozenset({"input", "ctx", "msg"})
+_CALLED = ("name", "Name", "key", "Key", "field", "Field", "header", "parameter", "param", "variable")
+_VALUES = frozenset(
+    {"value", "Value", "values", "Values", "val", "old", "new", "old_value", "new_value", "before", "after"}
+)
+_TELLING = _VALUES | {"loc"}
 
 
 def _decoded(value: object) -> str:

@@ -11,11 +11,12 @@ _PARTS = (
     "credential", "api_key", "access_key", "account_key", "private_key", "signing_key", "encryption_key",
     "master_key", "shared_key", "ssh_key", "auth_key", "client_key", "card_number", "credit_card",
     "debit_card", "security_code", "session_id", "connection_string", "social_security", "account_number",
-    "pin_code",
+    "pin_code", "cc_num", "csrf", "xsrf", "amz_signature", "goog_signature", "access_signature",
 )  # fmt: skip
 _WORDS = (
     "pwd", "pass", "pin", "cvv", "cvv2", "cvc", "csc", "card", "pan", "ssn", "iban", "auth", "otp", "totp",
-    "jwt", "bearer", "sid", "psw", "sessionid",
+    "jwt", "bearer", "sid", "psw", "sessionid", "sig", "dbpass", "userpass",
+    "rootpass", "adminpass", "sqlpass", "mysqlpass", "pgpass", "smtppass", "mailpass", "ftppass", "mypass",
 )  # fmt: skip
 _PLAIN = (
     "max_tokens", "total_tokens", "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from holdfast.faults.cards import mask_cards
 from holdfast.faults.rows import mask_quoted, mask_rows
 from holdfast.faults.rules import DEFAULT_RULES, Rules
 from holdfast.faults.urls import mask_urls
@@ -18,10 +19,11 @@ _NAMES = (
     "pass", "pwd", "psw", "secret", "token", "auth", "cookie", "key", "cred", "card", "cvv", "cvc", "csc",
     "ssn", "iban", "otp", "jwt", "sid=", "sid:", "sid\"", "sid'", "pin=", "pin:", "pin\"", "pin'", "pin_code",
     "bearer", "session", "security", "account", "connection",
+    "srf", "ccn", "cc_n", "cc-n", "sig",
 )  # fmt: skip
 _TOKENS = (
     "eyj", "akia", "asia", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_", "xox", "aiza", "sk_", "rk_",
-    "sk-", "glpat", "npm_", "sg.", "hf_", "ya29", "shp", "pypi-", "pk_",
+    "sk-", "glpat", "npm_", "sg.", "hf_", "ya29", "shp", "pypi-", "pk_", "whsec_",
 )  # fmt: skip
 _TOKEN = re.compile(
     r"eyJ(?<![\w-]eyJ)[\w-]{5,}+\.[\w-]{5,}+(?:\.[\w-]*+)?"  # JSON web token
@@ -33,6 +35,7 @@ _TOKEN = re.compile(
     r"|AIza[\w-]{30,}+"  # Google
     r"|ya29\.[\w-]{10,}+"
     r"|[srp]k_(?<!\w...)(?:live|test)_\w{8,}+"  # Stripe
+    r"|whsec_[\w+/=]{16,}+"  # what its messages, and those of others, are signed with
     r"|sk-(?<!\w...)[\w-]{20,}+"  # OpenAI, Anthropic
     r"|npm_\w{30,}+"
     r"|hf_(?<!\w...)\w{30,}+"
@@ -45,9 +48,9 @@ _BEARER = re.compile(
     r"(?!(?:auth|authentication|authorization|tokens?|scheme|credentials?)(?![\w.~+/=-]))[\w.~+/=-]{8,}+",
     re.IGNORECASE,
 )
+_SIGNATURE = re.compile(r"([?&][\w-]{0,32}signature=)[^\s&\"'<>]++", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-_CARD = re.compile(r"[2-6](?<!\w[2-6])(?<!\d[.,][2-6])(?:[ -]?\d){12,18}(?!\w)")
 
 _LITERAL = re.compile(r"(?:null|None|true|True|false|False|\*\*\*)(?![\w.+/*-])")
 _QUOTED = re.compile(r"""[bru]?(?:"(?:\\.|[^"\\])*+"?|'(?:\\.|[^'\\])*+'?)""", re.DOTALL)
@@ -64,7 +67,6 @@ _NAME_BEFORE = re.compile(r"[\w-]{0,64}\Z")
 _ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _SHORTEST_TOKEN = 13  # characters of the shortest thing that _TOKEN matches
 _SHORTEST_ALONE = 13  # and of a card's number: shorter words need a name before them to be secrets
-_CARD_LENGTHS = {"2": (16,), "3": (14, 15, 16), "4": (13, 16, 19), "5": (16,), "6": (16, 17, 18, 19)}
 
 
 def redact_text(text: str, rules: Rules = DEFAULT_RULES) -> str:
@@ -85,7 +87,7 @@ def redact_text(text: str, rules: Rules = DEFAULT_RULES) -> str:
     if len(text) >= _SHORTEST_TOKEN and any(map(low.__contains__, _TOKENS)):
         text = _TOKEN.sub(lambda _: rules.mask, text)
     if len(text) >= _SHORTEST_ALONE:
-        text = _CARD.sub(lambda found: rules.mask if _holds_card(found[0]) else found[0], text)
+        text = mask_cards(text, rules.mask)
     return text
 
 
@@ -97,21 +99,6 @@ def _may_name(low: str, rules: Rules) -> bool:
 def _lower(text: str) -> str:
     """*text* in lower case, each character where it was: some letters have a longer lower case."""
     return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
-
-
-def is_card(digits: str) -> bool:
-    """Whether *digits* are a payment card's number: a known beginning and the right check digit."""
-    if len(digits) not in _CARD_LENGTHS.get(digits[:1], ()):
-        return False
-    odd = sum(int(one) for one in digits[-1::-2])
-    even = sum(sum(divmod(2 * int(one), 10)) for one in digits[-2::-2])
-    return (odd + even) % 10 == 0
-
-
-def _holds_card(found: str) -> bool:
-    """Whether *found*, or its groups up to one, are a card's number: another number may follow it."""
-    groups = re.split(r"[ -]", found)
-    return any(is_card("".join(groups[:end])) for end in range(1, len(groups) + 1))
 
 
 def _mask_pem(text: str, mask: str) -> str:
@@ -128,17 +115,24 @@ def _mask_pem(text: str, mask: str) -> str:
 def _names(rules: Rules) -> re.Pattern[str]:
     """A name that may be secret, in lower case, and what stands between it and its value."""
     parts = "|".join(re.escape(part).replace("_", "[_ -]?") for part in rules.parts)
-    words = "|".join(map(re.escape, rules.words))
+    # A word that ends with another is found with it: what stands before is read in any case.
+    ends = [one for one in rules.words if not any(one != word and one.endswith(word) for word in rules.words)]
+    words = "|".join(map(re.escape, ends))
     return re.compile(
         rf"""(?P<name>(?:{parts}|(?:{words})(?![a-z]))[\w-]{{0,40}})"""
-        r"""(?:\\?["']?\s{0,8}(?:=>|:=|=|:)\s{0,8}|["']\s?,\s?(?=b["']))"""
+        r"""(?:\\?["']?\s{0,8}(?:=>|:=|=|:)\s{0,8}|["']\s?,\s?(?=b["'])"""
+        r"""|\\?["']\s?,\s{0,8}\\?["']val(?:ue)?\\?["']\s?:\s?)"""  # "name": "token", "value": "x"
     )
 
 
 def _mask_named(text: str, rules: Rules) -> str:
     """Values that stand after a secret name: ``password=x``, ``"token": "x"``, ``Cookie: x``."""
+    low = _lower(text)
+    if "signature=" in low:
+        text = _SIGNATURE.sub(lambda found: f"{found[1]}{rules.mask}", text)
+        low = _lower(text)
     kept, at, seek = [], 0, 0
-    names, low = _names(rules), _lower(text)
+    names = _names(rules)
     while found := names.search(low, seek):
         seek = found.end()
         start, stop = found.span("name")

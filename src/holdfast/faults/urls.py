@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 _END = re.compile(r"""[\s"'<>]""")
+_BLANK = re.compile(r"""[ \t][^\r\n"'<>@]{0,64}@(?=[\w.\[-])""")
 _PORT = re.compile(r"\d{1,5}(?=\W|$)")
 _SCHEME = re.compile(r"[A-Za-z0-9+.-]{1,32}\Z")
 _PAGES = frozenset({"http", "https", "ws", "wss", "ftp", "git"})
@@ -19,13 +20,23 @@ def mask_urls(text: str, mask: str) -> str:
     """*text* with the credentials of all its URLs masked."""
     kept, at = [], 0
     while (found := text.find("://", at)) >= 0:
-        end = _END.search(text, found)
-        stop = end.start() if end else len(text)
+        stop = _rest_end(text, found + 3)
         scheme = _SCHEME.search(text[max(0, found - 32) : found])
         rest = text[found + 3 : stop]
         kept += [text[at : found + 3], _masked(scheme[0].lower() if scheme else "", rest, mask)]
         at = stop
     return "".join([*kept, text[at:]])
+
+
+def _rest_end(text: str, start: int) -> int:
+    """Where the URL ends whose part after ``://`` begins at *start*: past blanks that its password holds."""
+    end = _END.search(text, start)
+    stop = end.start() if end else len(text)
+    if text.find("@", stop, stop + 70) < 0 or "@" in text[start:stop] or not _has_password(text[start:stop]):
+        return stop
+    blank = _BLANK.match(text, stop)
+    end = _END.search(text, blank.end()) if blank else end
+    return end.start() if end else len(text)
 
 
 def mask_url(url: str, mask: str) -> str:
