@@ -13,6 +13,7 @@ attempt carries, and what it cannot find out raises `CommitOutcomeUnknown`.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -164,6 +165,7 @@ def run_transaction(
     Raises what the last attempt raised, with a note on how often it was made, and what
     `transaction` raises. What may have been committed is never run again.
     """
+    _refuse_generator(work)
     library = _library()
     course = Course(attempts)
     make: Callable[[], Attempt] = lambda: library.Attempt(target, isolation, course.attempt)  # noqa: E731
@@ -251,6 +253,18 @@ async def _run_async(make: Callable[[], Attempt], work: Callable[[Any], Awaitabl
             else:
                 course.succeeded()
                 return result
+
+
+def _refuse_generator(work: Any) -> None:
+    """Nothing of it would run before its transaction is over. Raises TypeError."""
+    if any(
+        inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one)
+        for one in (work, type(work).__call__)
+    ):
+        raise TypeError(
+            "run_transaction was given a generator function, of which nothing would run before the "
+            "transaction is over; give it a function without `yield`"
+        )
 
 
 def _settled(result: Any) -> Any:
