@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hooked import AIOSQLITE, ASYNCPG, EVERY, PSYCOPG, SQLITE, Flavour, isolated
+from hooked import AIOSQLITE, ASYNCPG, EVERY, POSTGRESQL, PSYCOPG, SQLITE, Flavour, isolated
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError, UnboundExecutionError
 from sqlalchemy.orm import Session, sessionmaker
@@ -89,6 +90,86 @@ async def test_committing_by_hand_inside_is_refused(shop: Shop, sessions: bool) 
 
 
 @every
+@pytest.mark.parametrize(
+    ("statement", "word"),
+    [
+        ("/* hi */ COMMIT", "COMMIT"),
+        ("-- x\nCOMMIT", "COMMIT"),
+        ("ROLLBACK", "ROLLBACK"),
+        ("/* hi */ rollback", "ROLLBACK"),
+    ],
+)
+async def test_what_would_end_it_inside_is_refused(shop: Shop, statement: str, word: str) -> None:
+    """TXN-1: a comment hides nothing; what came before a ROLLBACK would be lost, what comes after it not."""
+
+    def work(made: Connection) -> None:
+        increment(made)
+        made.execute(text(statement))
+        increment(made)
+
+    with pytest.raises(RuntimeError, match=f"{word} inside of a transaction"):
+        await shop.once(work)
+    assert await shop.once(left) == 10
+
+
+@every
+async def test_a_savepoint_may_be_rolled_back_by_statement(shop: Shop) -> None:
+    """TXN-1: that ends no transaction."""
+
+    def work(made: Connection) -> None:
+        increment(made)
+        for back in ("ROLLBACK TO one", "ROLLBACK TRANSACTION TO SAVEPOINT one"):
+            made.execute(text("SAVEPOINT one"))
+            increment(made)
+            made.execute(text(back))
+
+    await shop.once(work)
+    assert await shop.once(left) == 11
+
+
+@every
+@both
+@pytest.mark.parametrize("again", [False, True], ids=["transaction", "run_transaction"])
+async def test_a_swallowed_error_is_no_success(
+    shop: Shop, sessions: bool, again: bool, rolled_back: list[TransactionRolledBack]
+) -> None:
+    """TXN-1: PostgreSQL answers the COMMIT of a transaction in which a statement failed with ROLLBACK."""
+
+    def work(made: Connection | Session) -> None:
+        increment(made)
+        with contextlib.suppress(IntegrityError):
+            made.execute(Stock.__table__.insert().values(id=1, left=0))
+
+    run = shop.run if again else shop.once
+    if shop.flavour.backend == "sqlite":  # there it goes on
+        await run(work, sessions=sessions)
+        assert await shop.once(left) == 11
+        return
+    with pytest.raises(RuntimeError, match=r"a statement .* failed and its error was caught"):
+        await run(work, sessions=sessions)
+
+    assert [one.operations[0].split(":")[0] for one in rolled_back] == ["SELECT stock"]
+    assert await shop.once(left) == 10
+    assert shop.checked_out() == 0
+
+
+@pytest.mark.parametrize("flavour", POSTGRESQL, ids=str)
+async def test_an_error_swallowed_while_its_rows_are_streamed_is_no_success(shop: Shop) -> None:
+    """TXN-1: the statement went well, and a later row of it did not."""
+
+    def work(made: Connection) -> None:
+        increment(made)
+        late = text("SELECT 1 / (400 - n) FROM generate_series(1, 500) AS n")
+        rows = made.execution_options(yield_per=2).execute(late)
+        with pytest.raises(Exception, match="division by zero"):  # asyncpg's own, past SQLAlchemy
+            rows.all()
+
+    with pytest.raises(RuntimeError, match="its error was caught"):
+        await shop.once(work)
+    assert await shop.once(left) == 10
+
+
+@every
 async def test_a_savepoint_inside_may_be_rolled_back(shop: Shop) -> None:
     def work(made: Connection) -> None:
         increment(made)
@@ -129,6 +210,13 @@ async def test_used_twice_or_wrongly_it_says_so(shop: Shop) -> None:
 
         with pytest.raises(TypeError, match="was given an `async def`"):
             run_transaction(shop.engine, work)
+
+        def lazily(made: Any) -> Iterator[int]:
+            yield increment(made) or 1
+
+        for generator in (lazily, partial(lazily), Lazily()):
+            with pytest.raises(TypeError, match="was given a generator function"):
+                run_transaction(shop.engine, generator)
     with pytest.raises(TypeError, match="this is str"):
         transaction("sqlite://")
     for level in ("AUTOCOMMIT", "autocommit"):
@@ -201,3 +289,11 @@ def failing(session: Session) -> None:
     row.left = 0
     session.flush()
     raise ValueError("no")
+
+
+class Lazily:
+    """Work that would not begin before the transaction is over."""
+
+    def __call__(self, made: Any) -> Iterator[int]:
+        increment(made)
+        yield 1

@@ -19,11 +19,16 @@ _FIRST = re.compile(r"\s*\(*\s*([a-z]+)", re.IGNORECASE)
 _CALL = re.compile(r"((?:\.\s*|(?<![\w$]))[^\W\d][\w.$]*|[\"\]])\s*\(")
 _WRITES = re.compile(r"\b(insert|update|delete|merge|truncate|call|into|copy)\b", re.IGNORECASE)
 _COMMITS = re.compile(r"(?:^|;)\s*(?:commit|end)\b", re.IGNORECASE)
+_ENDS = r"(?:(commit|end)|rollback(?!(?:\s+(?:work|transaction))?\s+to\b)|abort)\b"
+_BEGINS_WITH_END = re.compile(r"(?:\s|--[^\n]*\n)*" + _ENDS, re.IGNORECASE)
+_UNCERTAIN = re.compile(r"['#]|--")  # an open quote, or what only some servers take for a comment
+_HOLDS_END = re.compile(r";\s*" + _ENDS, re.IGNORECASE)
 _PROGRAM = re.compile(r"\$(\w*)\$.*?\$\1\$", re.DOTALL)
 _RUNS = re.compile(r"\banaly[sz]e\b", re.IGNORECASE)
 
 _READING = frozenset({"select", "show", "explain", "values", "table", "with", "pragma"})
 _CHANGING = frozenset({"insert", "update", "delete", "merge"})
+_BLOCKS = frozenset({"alter", "begin", "create", "declare"})
 _FRAMING = frozenset({"begin", "start", "set", "savepoint", "release", "rollback", "reset", "discard"})
 # Words that may stand before a bracket in a query, and functions known to change nothing.
 _HARMLESS = frozenset(
@@ -69,6 +74,24 @@ def commits(statement: str) -> bool:
     Text between dollar quotes is a program's: what it ends are its own blocks.
     """
     return _COMMITS.search(_PROGRAM.sub(" ", _HIDDEN.sub(_without, statement))) is not None
+
+
+@lru_cache(maxsize=4096)
+def ends_transaction(statement: str) -> str:
+    """COMMIT or ROLLBACK, if *statement* is certainly one, or holds one behind others; else nothing.
+
+    A ROLLBACK to a savepoint is none. What a program ends are its own blocks: between dollar quotes,
+    and in what creates a trigger or a function.
+    """
+    text = _PROGRAM.sub(" ", _HIDDEN.sub(_without, statement))
+    found = _BEGINS_WITH_END.match(text)
+    first = _FIRST.match(text)
+    blocks = first is not None and first.group(1).lower() in _BLOCKS
+    if found is None and not blocks and not _UNCERTAIN.search(text):
+        found = _HOLDS_END.search(text)
+    if found is None:
+        return ""
+    return "COMMIT" if found.group(1) else "ROLLBACK"
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,6 @@ What is recorded comes from events of the very connection: the engine's other co
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -24,12 +23,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 
 from holdfast.databases.database import Database
-from holdfast.databases.reading import reads_only
+from holdfast.databases.reading import ends_transaction, reads_only
 from holdfast.databases.sqlalchemy import adopt
 from holdfast.databases.sqlalchemy_hooks import Hooks
 from holdfast.faults.classify import classify
 from holdfast.faults.said import said
 from holdfast.policy.replay import Commit
+from holdfast.work.sqlalchemy_aborted import Answers
 from holdfast.work.sqlalchemy_versions import Versions
 from holdfast.work.transactions_end import Phase, Seen, end_of
 from holdfast.work.transactions_errors import ConcurrentModification
@@ -40,7 +40,10 @@ Target: TypeAlias = Engine | AsyncEngine | sessionmaker[Any] | async_sessionmake
 _ASYNC = (AsyncEngine, async_sessionmaker)
 _TARGETS = (Engine, sessionmaker, *_ASYNC)
 
-_COMMITS = re.compile(r"\s*(?:commit|end)\b", re.IGNORECASE)
+_INSTEAD = {
+    "COMMIT": "leave it out, or make two transactions",
+    "ROLLBACK": "raise an error, which rolls all of it back, or use begin_nested() for a part",
+}
 _ADOPTING = threading.Lock()
 _TRIED: WeakSet[Engine] = WeakSet()
 
@@ -70,6 +73,7 @@ class Attempt:
         self._latest: deque[str] = deque(maxlen=MOST)
         self._sent = 0
         self._only_read = True
+        self._answers = Answers()
         self._quote = '"'
         self._commits = 0
         self._misuse: RuntimeError | None = None
@@ -186,10 +190,12 @@ class Attempt:
             self._part()
 
     def _commit(self, made: Connection | Session) -> None:
-        if self._misuse is not None:  # and the block has swallowed it
-            self._roll_back(made, self._misuse)
-            raise self._misuse
         self._phase = Phase.ENDING
+        try:
+            self._refuse_swallowed()
+        except BaseException as error:
+            self._roll_back(made, error)
+            raise
         try:
             self._transaction.__exit__(None, None, None)
         finally:
@@ -219,37 +225,51 @@ class Attempt:
 
     def _listeners(self) -> Iterator[tuple[str, Callable[..., None]]]:
         yield "before_cursor_execute", self._sending
+        yield "after_cursor_execute", self._answers.answered
         yield "commit", self._committing
         if self._two_phases:
             yield "commit_twophase", self._committing_prepared
 
-    def _sending(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def _sending(
+        self, _connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, *_: Any
+    ) -> None:
         self._latest.append(statement)
         self._sent += 1
         if not reads_only(statement):
             self._only_read = False
-            if _COMMITS.match(statement):
-                self._refuse_commit()
+        word = ends_transaction(statement) if self._phase is Phase.WORK else ""
+        if word:
+            self._refuse(word)
+        self._answers.sending(context)
 
     def _committing(self, connection: Connection, *_: Any) -> None:
         if self._phase is not Phase.ENDING:
             # Interrupted here, SQLAlchemy takes the connection for reset: it would be given back as it is.
             connection.dialect.do_rollback(connection.connection)
-            self._refuse_commit()
+            self._refuse("COMMIT")
         self._commits += 1
 
     def _committing_prepared(self, connection: Connection, *_: Any) -> None:
         if self._phase is not Phase.ENDING:
             connection.invalidate()
-            self._refuse_commit()
+            self._refuse("COMMIT")
         self._commits += 1
 
-    def _refuse_commit(self) -> NoReturn:
+    def _refuse(self, word: str) -> NoReturn:
         self._misuse = RuntimeError(
-            "COMMIT inside of a transaction that commits at its end: leave it out, or make two "
-            "transactions; nothing was committed"
+            f"{word} inside of a transaction that commits at its end: {_INSTEAD[word]}; nothing was committed"
         )
         raise self._misuse
+
+    def _refuse_swallowed(self) -> None:
+        """What was caught inside must not end in a COMMIT that stores a part, or nothing."""
+        if self._misuse is not None:
+            raise self._misuse
+        if any(self._answers.given_up(one) for one in self._joined):
+            raise RuntimeError(
+                "a statement of this transaction failed and its error was caught, so PostgreSQL commits "
+                "nothing of it: let the error out, or put that statement into begin_nested()"
+            )
 
     def _begin_on_file(self, connection: Connection) -> None:
         """SQLite's driver begins only before the first change: what was read until then could be

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.databases.reading import changes_rows, commits, reads_only
+from holdfast.databases.reading import changes_rows, commits, ends_transaction, reads_only
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,38 @@ def test_other_statements_leave_the_transaction_open(statement: str) -> None:
 )
 def test_a_program_ends_its_own_blocks_only(statement: str, ends: bool) -> None:
     assert commits(statement) is ends
+
+
+@pytest.mark.parametrize(
+    ("statement", "word"),
+    [
+        (" commit ;", "COMMIT"),
+        ("END", "COMMIT"),
+        ("/* x */ COMMIT AND CHAIN", "COMMIT"),
+        ("-- x\nCOMMIT", "COMMIT"),
+        ("--x\nCOMMIT", "COMMIT"),
+        ("UPDATE x SET y = 1; COMMIT", "COMMIT"),
+        ("DO $$ BEGIN NULL; END $$; COMMIT", "COMMIT"),
+        ("ROLLBACK", "ROLLBACK"),
+        ("/* x */ rollback work", "ROLLBACK"),
+        ("SELECT 1; ROLLBACK", "ROLLBACK"),
+        ("ABORT", "ROLLBACK"),
+        ("ROLLBACK TO one", ""),
+        ("ROLLBACK TRANSACTION TO SAVEPOINT one", ""),
+        ("rollback\nwork to one", ""),
+        ("RELEASE SAVEPOINT one", ""),
+        ("UPDATE x SET y = 'a; COMMIT'", ""),
+        ("INSERT INTO x VALUES (E'it\\'s; commit')", ""),
+        ("DELETE FROM commits", ""),
+        ("SELECT CASE WHEN true THEN 1 END", ""),
+        ("DO $$ BEGIN UPDATE x SET y = 1; COMMIT; END $$", ""),
+        ("CREATE TRIGGER t AFTER INSERT ON x BEGIN UPDATE x SET y = 1; END", ""),
+        ("SELECT 1 --; COMMIT", ""),
+    ],
+)
+def test_what_ends_a_transaction(statement: str, word: str) -> None:
+    """TXN-1: a comment hides nothing, and no other statement is taken for one."""
+    assert ends_transaction(statement) == word
 
 
 @pytest.mark.parametrize(
