@@ -260,6 +260,7 @@ class JournalContract:
             None,
             None,
         )
+        assert entry.cause == outcome.cause  # that it has failed before is not forgotten
         assert journal.backlog().result().stored_bytes == entry.new.size
         assert journal.prune(1e9).result() == 0
         assert leased(journal) == [number]

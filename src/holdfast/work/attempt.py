@@ -17,7 +17,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Its effect is there, and its answer was lost: nothing is to be run again."""
+    """An effect of it is there, and no answer: nothing is to be run again."""
 
     code: str
 
@@ -38,6 +38,7 @@ class Spent:
 
 Ended: TypeAlias = Answer | Absent | Applied | Raised | Spent
 
+_PARTLY = "before that a part of it had been saved: look at what is there before you have it run again"
 _APPLIED = frozenset({"applied_but_interrupted"})
 _ABSENT = frozenset(
     {
@@ -72,7 +73,7 @@ def outcome_of(entry: Entry, ended: Ended, most: int, delay_s: float) -> Outcome
         case Absent():
             return after_absence(entry, delay_s)
         case Applied(code):
-            return Outcome(State.DONE, None, entry.attempts, code)
+            return _after_effect(entry, code)
         case Raised(cause):
             return after_failure(entry, cause, most, delay_s)
         case Spent(times):
@@ -80,3 +81,11 @@ def outcome_of(entry: Entry, ended: Ended, most: int, delay_s: float) -> Outcome
             return Outcome(State.DEAD, None, entry.attempts, cause, interruptions=times)
         case _:
             assert_never(ended)
+
+
+def _after_effect(entry: Entry, code: str) -> Outcome:
+    """An effect is there: it is done if only its answer was lost, but not if it has failed before."""
+    if not entry.attempts and not entry.cause:
+        return Outcome(State.DONE, None, entry.attempts, code)
+    cause = entry.cause if entry.cause.endswith(_PARTLY) else f"{entry.cause}; {_PARTLY}"
+    return Outcome(State.DEAD, None, entry.attempts, cause)

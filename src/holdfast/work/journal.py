@@ -73,7 +73,10 @@ class Journal(Protocol):
         ...
 
     def retry(self, number: int) -> Future[bool]:
-        """Make a failed or dead entry pending again, attempts from the beginning; whether it was one."""
+        """Make a failed or dead entry pending again, attempts from the beginning; whether it was one.
+
+        Its cause stays: that it has failed before decides what an effect of it means.
+        """
         ...
 
     def drop(self, number: int) -> Future[bool]:

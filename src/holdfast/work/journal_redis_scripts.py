@@ -301,7 +301,7 @@ if before then
   call('ZREM', ready, before)
   call('ZREM', later, before)
 end
-one.state, one.attempts, one.interruptions, one.cause = 'pending', '0', '0', ''
+one.state, one.attempts, one.interruptions = 'pending', '0', '0'
 one.not_before, one.answer_size, one.finished_at, one.step = '0', '0', nil, ticket
 call('ZADD', pending, n, n)
 call('ZADD', queue, 0, place(one.order, n))

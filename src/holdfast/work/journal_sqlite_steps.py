@@ -250,7 +250,7 @@ class Steps:
         return None if at is None else float(at)
 
     def retry(self, number: int) -> bool:
-        """Pending again, as if it had just been accepted, in its old place."""
+        """Pending again in its old place, as if just accepted; but how it failed is known."""
         row = self._ask(
             "SELECT s.ordering, a.content IS NULL, s.size FROM standings s LEFT JOIN answers a"
             " ON a.number = s.number WHERE s.number = ? AND s.state IN ('failed', 'dead')",
@@ -263,7 +263,7 @@ class Steps:
         for table in ("answers", "interruptions"):
             self._ask(f"DELETE FROM {table} WHERE number = ?", (number,))  # noqa: S608
         self._ask(
-            "UPDATE standings SET state = 'pending', attempts = 0, not_before = 0, cause = '',"
+            "UPDATE standings SET state = 'pending', attempts = 0, not_before = 0,"
             " finished_at = NULL, size = ? WHERE number = ?",
             (entry.new.size, number),
         )

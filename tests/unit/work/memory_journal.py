@@ -147,7 +147,7 @@ class MemoryJournal:
             entry = self.entries.get(number)
             if entry is None or entry.state not in (State.FAILED, State.DEAD):
                 return False
-            self.entries[number] = Entry(number, entry.new)
+            self.entries[number] = Entry(number, entry.new, cause=entry.cause)
             return True
 
         return self._do("retry", do)

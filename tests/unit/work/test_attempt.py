@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from journal_words import an_entry
 
@@ -70,6 +72,20 @@ def test_an_effect_whose_answer_was_lost_is_done() -> None:
     outcome = outcome_of(an_entry(), Applied("applied_but_interrupted"), 3, 0.5)
 
     assert outcome == Outcome(State.DONE, None, 0, "applied_but_interrupted")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"attempts": 1, "cause": "answered 503"}, {"cause": "answered 503"}], ids=["tried", "retried"]
+)
+def test_an_effect_of_an_attempt_that_failed_is_not_done(changes: dict[str, Any]) -> None:
+    """JRN-2, JRN-3: it saved a part and failed; an admin who has it run again learns the same."""
+    entry = an_entry(**changes)
+    outcome = outcome_of(entry, Applied("applied_but_interrupted"), 3, 0.5)
+
+    assert (outcome.state, outcome.answer, outcome.attempts) == (State.DEAD, None, entry.attempts)
+    assert outcome.cause.startswith("answered 503; before that a part of it had been saved")
+    again = an_entry(cause=outcome.cause)
+    assert outcome_of(again, Applied("applied_but_interrupted"), 3, 0.5).cause == outcome.cause
 
 
 @pytest.mark.parametrize(
