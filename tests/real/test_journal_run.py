@@ -226,6 +226,34 @@ def test_a_poisonous_request_stops_and_an_admin_decides(stage: House, one: Runni
     assert ask(one, "GET", choking[1].operation).status == 404
 
 
+def test_one_that_saved_a_part_and_failed_is_not_done(stage: House, one: Running) -> None:
+    """JRN-2, JRN-3: its effect is there, but it is not all of it; nothing is run twice."""
+    told = outcome(one, postpone(stage, one, "POST", "/attempted/partly"))
+    assert (told["status"], told["attempts"], told["problem"]["code"]) == ("dead", 1, "operation_dead")
+
+    line = next(line for line in stage.journal("list").splitlines() if "/attempted/partly" in line)
+    assert "answered 503; before that a part of it had been saved" in stage.journal("show", line.split()[0])
+    assert stage.times()["partly"] == 1
+    assert stage.runs.read_text().count("begins partly") == 1
+
+
+@pytest.mark.parametrize("key", [[], [("Idempotency-Key", "of its own")]], ids=["no key", "a key"])
+def test_an_admin_has_what_failed_run_again(stage: House, one: Running, key: list[tuple[str, str]]) -> None:
+    """JRN-3: a 4xx of a run does not bind the next one; an effect does."""
+    reference = f"retried{len(key)}"
+    sent = postpone(stage, one, "POST", f"/unknown/{reference}", b"", key)
+    assert outcome(one, sent)["response"]["status"] == 404
+    line = next(line for line in stage.journal("list").splitlines() if reference in line)
+
+    stage.server.execute(f"INSERT INTO cured VALUES ('{reference}')")
+    stage.journal("retry", line.split()[0])
+    assert outcome(one, sent)["status"] == "done"
+    assert stage.times()[reference] == 1
+    if key:  # what the journal's run has answered is its first answer
+        again = ask(one, "POST", f"/unknown/{reference}", b"", key)
+        assert (again.status, again.headers["idempotent-replayed"]) == (200, "true")
+
+
 def test_the_page_of_operations(stage: House, one: Running) -> None:
     """JRN-2: 404 for an unknown id, only with an id, HEAD, CORS; not cached; also under our own prefix."""
     origin = ("Origin", "https://shop.example")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from holdfast.asgi.body import ClientGoneError
 from holdfast.asgi.exchange import Exchange
+from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
 from holdfast.asgi.keys import DatabaseLostError
 from holdfast.context import Marker
 from holdfast.databases.markers import Kept
+from holdfast.policy.replay import Commit
 
 if TYPE_CHECKING:
     from holdfast.asgi.replay import Replay
@@ -112,4 +114,17 @@ class Keyed:
         """The request is over: what left as its answer is kept."""
         assert exchange.claim is not None
         answer = None if exchange.recorder is None else exchange.recorder.answer()
+        if answer is not None and not _binds(exchange, answer):
+            answer = None
         self._replay.keys.release(exchange.claim, exchange.request, answer)
+
+
+def _binds(exchange: Exchange, answer: Kept) -> bool:
+    """Whether *answer* is that of its key from now on.
+
+    A refusal that a run from the journal was given is the operation's answer, not that of its key: an
+    admin may have it run again, and so may its client. What was committed with it binds all the same.
+    """
+    if answer.status < 400 or RERUN not in exchange.scope:
+        return True
+    return exchange.request.ledger.commit not in (Commit.NONE, Commit.ROLLED_BACK)

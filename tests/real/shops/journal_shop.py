@@ -114,6 +114,28 @@ async def choke(reference: str) -> dict[str, Any]:
         return await take(connection, reference, b"")
 
 
+@app.post("/attempted/{reference}")
+@journaled
+async def attempted(reference: str) -> dict[str, Any]:
+    """Saves that it was attempted, then fails."""
+    async with engine.begin() as connection:
+        await take(connection, reference, b"")
+    noted("begins", reference)
+    raise HTTPException(503, "the provider is away")
+
+
+@app.post("/unknown/{reference}")
+@journaled
+async def unknown(reference: str) -> dict[str, Any]:
+    """404 until somebody has cured it."""
+    async with engine.begin() as connection:
+        question = text("SELECT count(*) FROM cured WHERE reference = :reference")
+        noted("begins", reference)
+        if not await connection.scalar(question, {"reference": reference}):
+            raise HTTPException(404, "no such customer")
+        return await take(connection, reference, b"")
+
+
 @app.post("/fatal/{reference}")
 @journaled
 async def fatal(reference: str) -> dict[str, Any]:

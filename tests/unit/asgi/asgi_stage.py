@@ -286,12 +286,13 @@ class House:
         *,
         headers: Iterable[tuple[bytes, bytes]] = (),
         client: Client | None = None,
+        **about: Any,
     ) -> Client:
-        """One request to its end; raises what its application let out."""
+        """One request to its end; raises what its application let out. *about* goes into its scope."""
         client = client or Client()
         loop = asyncio.get_running_loop()
         self.door.open_for(self.registry, loop)
-        scope = scope_of(method, path, headers)
+        scope = {**scope_of(method, path, headers), **about}
         request = request_of(scope, self.timeout)
         scope["holdfast"] = request
         token = REQUEST.set(request)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from asgi_stage import Client, turns
+from asgi_stage import Client, ledger, turns
 from key_stage import KEY, order, shop
 
+from holdfast.policy.replay import Commit
 from holdfast.work.events import AnswerReplayed
 
 
@@ -157,6 +159,32 @@ def test_an_answer_that_may_turn_does_not(run, clock, status: int) -> None:
 
     assert run(story()) == [status, 201]
     assert app.runs == 2
+
+
+@pytest.mark.parametrize(
+    ("commit", "statuses"),
+    [(Commit.NONE, [404, 201]), (Commit.ROLLED_BACK, [404, 201]), (Commit.COMMITTED, [404, 404])],
+)
+def test_a_refusal_of_a_run_from_the_journal_does_not_bind_the_next(
+    run, clock, commit: Commit, statuses: list[int]
+) -> None:
+    """JRN-3: an admin has it run again; unless there is an effect of it."""
+    app = shop(clock)
+    app.statuses = [404, 201]
+
+    async def refusing(scope: Any, receive: Any, send: Any) -> None:
+        if not app.runs:
+            ledger().settle(commit)
+        await app(scope, receive, send)
+
+    app.house.replay.app = refusing
+
+    async def story() -> list[int]:
+        rerun = {"holdfast.journal": SimpleNamespace(key="k-1", request_id="id", refused=lambda code: None)}
+        asked = [await app.house.ask("POST", "/orders", client=Client(b"tea"), **rerun) for _ in range(2)]
+        return [client.status for client in asked]
+
+    assert run(story()) == statuses
 
 
 # ── what is too long ─────────────────────────────────────────────────────────────────────────────
