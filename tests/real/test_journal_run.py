@@ -278,6 +278,21 @@ def test_the_page_of_operations(stage: House, one: Running) -> None:
     assert outcome(one, sent) == ask(one, "GET", f"/_holdfast{place}").body
 
 
+def test_a_journaled_route_that_demands_a_key_gets_none_of_ours(shared_postgresql: PostgreSQL) -> None:
+    """REQ-5: 400 without one, in an outage too."""
+    with house(shared_postgresql) as stage:
+        one = stage.start(environment={"HOLDFAST_REQUIRE_KEY": "POST /take/*"})
+        asked = [ask(one, "POST", "/take/keyless")]
+        with stage.away():
+            asked.append(ask(one, "POST", "/take/keyless"))
+            kept = ask(one, "POST", "/take/keyful", b"", [("Idempotency-Key", "a")])
+        told = outcome(one, kept)
+
+        assert [(one.status, one.body["code"]) for one in asked] == [(400, "idempotency_key_missing")] * 2
+        assert told["status"] == "done"
+        assert stage.times() == {"keyful": 1}
+
+
 def test_an_application_with_operations_of_its_own_keeps_them(shared_postgresql: PostgreSQL) -> None:
     with house(shared_postgresql) as stage:
         one = stage.start(environment={"OWN_OPERATIONS": "1"})

@@ -32,14 +32,13 @@ class Keyed:
 
     async def claims(self, exchange: Exchange) -> bool:
         """Take hold of the request's key, if it has one; False when it has been answered instead."""
-        request = exchange.request
-        fresh = self._replay.postponing.concerns(exchange) and request.key is None and not request.key_flaw
+        request, keys = exchange.request, self._replay.keys
+        postponed = self._replay.postponing.concerns(exchange)
+        fresh = postponed and request.key is None and keys.flaw(request) is None
         if fresh:
             request.key = token_hex(16)  # so that it happens once, whenever it is run
         try:
-            claim = await self._replay.keys.claim(
-                request, exchange.scope.get("query_string", b""), exchange.body
-            )
+            claim = await keys.claim(request, exchange.scope.get("query_string", b""), exchange.body)
         except ClientGoneError:
             exchange.ended = True
             self._replay.tell.abandoned(request)

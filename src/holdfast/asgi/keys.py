@@ -87,15 +87,21 @@ class Keys:
         self._writing: asyncio.Task[None] | None = None
         self._forgotten = 0  # answers for which there was no room while the database was away
 
+    def flaw(self, request: Request) -> str | None:
+        """The code of its refusal when its key is no key, or is missing where one is required."""
+        if request.key is not None:
+            return None
+        if request.key_flaw:
+            return "idempotency_key_invalid"
+        required = self.rules.required
+        missing = bool(required) and (request.method, request.path) in required
+        return "idempotency_key_missing" if missing else None
+
     async def claim(self, request: Request, query: bytes, body: Body) -> Claim | Kept | str | None:
         """A hold on the key of *request*; the answer it has had or the code of its refusal; None when it
         has no key to hold."""
         if request.key is None:
-            if request.key_flaw:
-                return "idempotency_key_invalid"
-            required = self.rules.required
-            missing = bool(required) and (request.method, request.path) in required
-            return "idempotency_key_missing" if missing else None
+            return self.flaw(request)
         if not self.rules.active:
             return None
         whole = True

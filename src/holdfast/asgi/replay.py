@@ -157,8 +157,13 @@ class Replay:
         """Answer a request that may not even wait."""
         request: Request = scope["holdfast"]
         body = Body(request, receive, self._rules.body_bytes)
+        flaw = None if request.safe else self.keys.flaw(request)
+        exchange = Exchange(self, scope, body, send, request)
         try:
-            await self.postponing.give_up(Exchange(self, scope, body, send, request), code, None)
+            if flaw is not None:
+                await self.refuse(exchange, flaw)
+            else:
+                await self.postponing.give_up(exchange, code, None)
         finally:
             body.close()
 

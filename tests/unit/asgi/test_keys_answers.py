@@ -7,9 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from asgi_stage import Client, ledger, turns
+from asgi_stage import Client, ledger, scope_of, turns
 from key_stage import KEY, order, shop
 
+from holdfast.asgi.context import request_of
 from holdfast.policy.replay import Commit
 from holdfast.work.events import AnswerReplayed
 
@@ -281,6 +282,21 @@ def test_a_route_can_demand_a_key(run, clock, active: bool) -> None:
 
     assert (missing.status, missing.problem["code"]) == (400, "idempotency_key_missing")
     assert (other.status, keyed.status) == (201, 201)
+
+
+@pytest.mark.parametrize(("path", "code"), [("/orders", "idempotency_key_missing"), ("/other", "starting")])
+def test_a_key_is_demanded_before_there_is_an_application(run, clock, path: str, code: str) -> None:
+    """REQ-5: else a request without one would be written to the journal meanwhile."""
+    from holdfast.policy.routes import Routes
+
+    app = shop(clock, required=Routes(["POST /orders"]))
+    client = Client(b"tea")
+    scope = scope_of("POST", path)
+    scope["holdfast"] = request_of(scope, 30.0)
+
+    run(app.house.replay.turn_away(scope, client.receive, client.send, "starting"))
+
+    assert client.problem["code"] == code
 
 
 def test_where_keys_are_not_kept_nothing_is_asked_of_the_store(run, clock) -> None:
