@@ -17,13 +17,20 @@ from holdfast.asgi.journaling import Rules as JournalRules
 from holdfast.asgi.operations import Operations
 from holdfast.asgi.opted_in import opted_in
 from holdfast.databases.adopt import Registry
+from holdfast.events import BUS
 from holdfast.policy.routes import Routes
 from holdfast.settings.settings import Settings
 from holdfast.work.backlog import Figures
 from holdfast.work.drain import Drain
 from holdfast.work.drain import Rules as DrainRules
+from holdfast.work.events import JournalUnmarked
 from holdfast.work.journal import Journal
 from holdfast.work.opening import Place, is_there, open_journal
+
+_UNMARKED = (
+    "HOLDFAST_IDEMPOTENCY=false, and routes are journaled (HOLDFAST_JOURNAL, @journaled): a run that is cut"
+    " off after its COMMIT is run again, and its effect doubled, unless the application itself prevents that"
+)
 
 
 class Desk:
@@ -49,6 +56,8 @@ class Desk:
         if self.journal is None and (self._routes or left_behind):
             self.journal = open_journal(place)
             self.figures = Figures(self.journal)
+            if not self._settings.idempotency:
+                BUS.publish(JournalUnmarked(place=self.journal.place, cause=_UNMARKED))
         return "" if self.journal is None else self.journal.place
 
     def journaling(self, cors: Cors) -> Journaling | None:

@@ -77,6 +77,16 @@ class JournalDamaged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JournalUnmarked(Event):
+    """What runs from the journal commit is not marked: one that is cut off then happens twice."""
+
+    name = "journal_unmarked"
+    level = "warning"
+    place: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryFinished(Event):
     """A journaled request has come to an end: done."""
 
