@@ -377,6 +377,48 @@ class JournalContract:
         assert len(accepted(journal, "c")) == 1
         journal.close()
 
+    def test_what_is_finished_makes_room_the_oldest_done_first(self, opening: Opening) -> None:
+        """JRN-4: an answer that is still kept refuses nobody; `failed` ones go last."""
+        size = a_new("a").size
+        journal = opening(size * 4)
+        failed, first, second, dead = accepted(journal, "a", "b", "c", "d")
+        assert leased(journal) == [failed, first, second, dead]
+        ends = {failed: replace(FAILED, answer=None), second: Outcome(State.DONE), first: Outcome(State.DONE)}
+        for number, outcome in {**ends, dead: DEAD}.items():
+            assert finished(journal, number, outcome)
+
+        later = accepted(journal, "e")
+        assert numbers(journal.listed(None, 10).result()) == [failed, second, dead, *later]
+        assert journal.find(name_of("b")).result() is None
+        later += accepted(journal, "f", "g")
+        assert numbers(journal.listed(None, 10).result()) == [dead, *later]
+        backlog = journal.backlog().result()
+        assert backlog.by_state == {"pending": 3, "running": 0, "done": 0, "failed": 0, "dead": 1}
+        assert backlog.stored_bytes == size * 4
+        with pytest.raises(JournalFullError, match="waits, runs or is dead"):
+            accepted(journal, "h")
+        assert leased(journal) == later
+        journal.close()
+
+    def test_nothing_is_let_go_for_one_that_has_no_room_all_the_same(self, opening: Opening) -> None:
+        """JRN-4: several make room for one; what waits, runs or is dead is never let go."""
+        size = a_new("a").size
+        journal = opening(size * 4)
+        first, second, third, waits = accepted(journal, "a", "b", "c", "d")
+        assert leased(journal, 3) == [first, second, third]
+        for number in (first, second):
+            assert finished(journal, number, Outcome(State.DONE))
+
+        body = a_new("a").body
+        with pytest.raises(JournalFullError, match="HOLDFAST_JOURNAL_MAX_BYTES"):
+            journal.accept(a_new("e", body=body + bytes(size + 1))).result()
+        assert numbers(journal.listed(None, 10).result()) == [first, second, third, waits]
+
+        large = journal.accept(a_new("e", body=body + bytes(size))).result()
+        assert numbers(journal.listed(None, 10).result()) == [third, waits, large]
+        assert journal.backlog().result().stored_bytes == size * 4
+        journal.close()
+
     # ---- several workers ------------------------------------------------------------------------
 
     def test_two_workers_share_one_journal_and_nothing_runs_twice(self, opening: Opening) -> None:

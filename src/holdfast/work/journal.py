@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Final, Protocol
 
 from holdfast.work.entry import Backlog, Entry, Holder, New, Outcome, State
 
@@ -25,6 +25,17 @@ class JournalUnusableError(JournalError):
     """It cannot be opened: a newer version, no right to write, not a journal."""
 
 
+LET_GO: Final = (State.DONE, State.FAILED)  # when room is needed, in this order; nothing else ever is
+
+
+def no_room_told(place: object, taken: int, bound: int, size: int) -> str:
+    """What is said when letting go of all that is finished would not make the room."""
+    return (
+        f"the journal {place} holds {taken} of the {bound} bytes it may, and this request takes {size}; what"
+        " waits, runs or is dead is not let go; raise HOLDFAST_JOURNAL_MAX_BYTES, or drop any dead one"
+    )
+
+
 class Journal(Protocol):
     """Stores entries durably. All methods may be called from any thread, until `close`."""
 
@@ -32,6 +43,9 @@ class Journal(Protocol):
 
     def accept(self, new: New) -> Future[int]:
         """Store *new*; its number. Durable (fsync) when the future is done.
+
+        Where its bound leaves no room, what is done is let go, oldest first, then what failed; nothing
+        of it if there is no room all the same.
 
         Raises through the future: JournalFullError, JournalError. Accepting the same `new.name` again
         gives the number it has.

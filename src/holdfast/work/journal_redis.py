@@ -19,7 +19,7 @@ from holdfast.events import BUS, Bus
 from holdfast.faults.redact import redact_url
 from holdfast.work.entry import Backlog, Entry, Holder, New, Outcome, State, given_back
 from holdfast.work.events import JournalFailing
-from holdfast.work.journal import JournalError, JournalFullError, JournalUnusableError
+from holdfast.work.journal import JournalError, JournalFullError, JournalUnusableError, no_room_told
 from holdfast.work.journal_redis_calls import Calls, Step, Steps
 from holdfast.work.journal_redis_greeting import Greeting, JournalNotDurable
 from holdfast.work.journal_redis_rows import DamagedEntryError, Rows
@@ -171,10 +171,7 @@ class RedisJournal:
         reply: bytes = yield Step("accept", arguments, durable=True)
         if reply.startswith(b"full"):
             taken = int(reply.split()[1])
-            raise JournalFullError(
-                f"the journal {self.place} holds {taken} of the {self._max_bytes} bytes it may, and this"
-                f" request takes {new.size}; raise HOLDFAST_JOURNAL_MAX_BYTES, or drop what is dead in it"
-            )
+            raise JournalFullError(no_room_told(self.place, taken, self._max_bytes, new.size))
         return int(reply)
 
     def _lease(self, most: int, holder: Holder, until: float, now: float) -> Steps[list[Entry]]:

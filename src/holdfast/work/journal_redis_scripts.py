@@ -144,8 +144,20 @@ if known then
   return known
 end
 local stored = tonumber(call('HGET', meta, 'bytes') or '0')
-if stored + tonumber(size) > tonumber(most) then return 'full ' .. text(stored) end
+local missing = stored + tonumber(size) - tonumber(most)
+local let_go_of = {}
+for _, list in ipairs({done, failed}) do  -- each has 256 bytes or more
+  local oldest = missing > 0 and call('ZRANGE', list, 0, math.floor(missing / 256)) or {}
+  for _, old in ipairs(oldest) do
+    if missing <= 0 then break end
+    local one = load(old)
+    let_go_of[#let_go_of + 1] = {old, one}
+    missing = missing - tonumber(one.size) - tonumber(one.answer_size)
+  end
+end
+if missing > 0 then return 'full ' .. text(stored) end
 local n = text(call('HINCRBY', meta, 'last', 1))
+for _, old in ipairs(let_go_of) do erase(old[1], old[2]) end
 call('XADD', accepted, n .. '-0', 'request', request)
 call('HINCRBY', meta, 'bytes', size)
 call('HSET', names, name, n)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast.work.entry import Backlog, Entry, Holder, New, Outcome, State
-from holdfast.work.journal import JournalFullError
+from holdfast.work.journal import LET_GO, JournalFullError, no_room_told
 from holdfast.work.journal_sqlite_holders import is_gone
 from holdfast.work.journal_sqlite_rows import (
     COLUMNS,
@@ -70,12 +70,21 @@ class Steps:
         return number
 
     def _make_sure_of_room(self, size: int) -> None:
-        taken = int(self._one("SELECT sum(bytes) FROM tallies"))
-        if taken + size > self._max_bytes:
-            raise JournalFullError(
-                f"the journal {self._path} holds {taken} of the {self._max_bytes} bytes it may, "
-                f"and this request takes {size}; raise HOLDFAST_JOURNAL_MAX_BYTES, or drop what is dead in it"
-            )
+        """Let go of what is finished, as far as room is needed: the oldest done first, failed ones last."""
+        taken = dict(self._ask("SELECT state, bytes FROM tallies").fetchall())
+        missing = sum(taken.values()) + size - self._max_bytes
+        if missing > 0 and missing > sum(taken[state.value] for state in LET_GO):
+            raise JournalFullError(no_room_told(self._path, sum(taken.values()), self._max_bytes, size))
+        for state in LET_GO:
+            while missing > 0 and taken[state.value] > 0:
+                number, freed = self._ask(
+                    "SELECT number, size FROM standings INDEXED BY by_state"
+                    " WHERE state = ? ORDER BY number LIMIT 1",
+                    (state.value,),
+                ).fetchone()
+                self._remove(number)
+                taken[state.value] -= freed
+                missing -= freed
 
     def lease(self, most: int, holder: Holder, until: float, now: float) -> list[Entry]:
         """Give out what is free, oldest first."""

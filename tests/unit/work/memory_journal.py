@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from holdfast.work.entry import Backlog, Entry, Holder, New, Outcome, State
-from holdfast.work.journal import JournalError, JournalFullError
+from holdfast.work.journal import LET_GO, JournalError, JournalFullError, no_room_told
 
 T = TypeVar("T")
 WAITING = (State.PENDING, State.RUNNING)
@@ -52,8 +52,7 @@ class MemoryJournal:
             for number, entry in self.entries.items():
                 if entry.new.name == new.name:
                     return number
-            if self._stored() + new.size > self.max_bytes:
-                raise JournalFullError(f"memory holds {self._stored()} of {self.max_bytes} bytes")
+            self._make_room(new.size)
             self._numbers += 1
             self.entries[self._numbers] = Entry(self._numbers, new)
             return self._numbers
@@ -212,3 +211,13 @@ class MemoryJournal:
 
     def _stored(self) -> int:
         return sum(one.new.size for one in self.entries.values())
+
+    def _make_room(self, size: int) -> None:
+        missing = self._stored() + size - self.max_bytes
+        finished = [one for state in LET_GO for one in self.entries.values() if one.state is state]
+        if missing > sum(one.new.size for one in finished):
+            raise JournalFullError(no_room_told(self.place, self._stored(), self.max_bytes, size))
+        while missing > 0:
+            oldest = finished.pop(0)
+            del self.entries[oldest.number]
+            missing -= oldest.new.size
