@@ -82,6 +82,10 @@ class JournalContract:
         assert not journal.retry(1).result()
         assert not finished(journal, 1)
         assert journal.renew([1], ANNA, 100.0).result() == []
+        for beyond in (10**23, -(10**23)):
+            assert journal.entry(beyond).result() is None
+            assert not journal.drop(beyond).result()
+            assert not journal.retry(beyond).result()
 
     def test_a_number_is_never_given_twice(self, journal: Journal) -> None:
         (first,) = accepted(journal, "a")

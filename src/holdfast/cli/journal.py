@@ -242,8 +242,10 @@ def _each(
             continue
         failed = True
         entry = _said(opened.entry(number))
-        what = "is not there" if entry is None else f"is {entry.state.value}: {refused}"
-        print(f"{number} {what}", file=sys.stderr)
+        told = f"there is no number {number} in {opened.place}"
+        if entry is not None:
+            told = f"{number} is {entry.state.value}: {refused}"
+        print(told, file=sys.stderr)
     if failed:
         raise typer.Exit(_NOT_ALL)
 

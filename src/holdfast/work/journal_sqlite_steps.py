@@ -226,6 +226,8 @@ class Steps:
 
     def entry(self, number: int) -> Entry | None:
         """The entry of that number."""
+        if not _may_be(number):
+            return None
         row = self._ask(f"SELECT {COLUMNS} FROM {TABLES} WHERE s.number = ?", (number,)).fetchone()  # noqa: S608
         return None if row is None else self._rows.entry(row)
 
@@ -260,6 +262,8 @@ class Steps:
 
     def retry(self, number: int) -> bool:
         """Pending again in its old place, as if just accepted; but how it failed is known."""
+        if not _may_be(number):
+            return False
         row = self._ask(
             "SELECT s.ordering, a.content IS NULL, s.size FROM standings s LEFT JOIN answers a"
             " ON a.number = s.number WHERE s.number = ? AND s.state IN ('failed', 'dead')",
@@ -281,6 +285,8 @@ class Steps:
 
     def drop(self, number: int) -> bool:
         """Remove it, unless it runs."""
+        if not _may_be(number):
+            return False
         row = self._ask(
             "SELECT ordering FROM standings WHERE number = ? AND state != 'running'", (number,)
         ).fetchone()
@@ -320,3 +326,8 @@ class Steps:
     def _one(self, question: str, *values: Any) -> Any:
         row = self._ask(question, values).fetchone()
         return None if row is None else row[0]
+
+
+def _may_be(number: int) -> bool:
+    """Whether SQLite could have given it: a longer one cannot even be asked for."""
+    return 0 < number < 2**63

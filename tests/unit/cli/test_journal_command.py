@@ -135,6 +135,28 @@ def test_a_number_that_is_not_there(journal: Journal) -> None:
     assert "there is no number 99" in asked.stderr
 
 
+NO_NUMBER = "9" * 23
+
+
+@pytest.mark.parametrize("number", ["99", NO_NUMBER])
+def test_show_of_a_number_that_is_not_there(journal: Journal, number: str) -> None:
+    """JRN-3: however long it is."""
+    asked = ask("show", number)
+
+    assert asked.exit_code == 1
+    assert f"there is no number {number} in " in asked.stderr
+
+
+@pytest.mark.parametrize("command", [("retry",), ("drop", "--yes")])
+def test_a_number_that_cannot_be_is_not_there(journal: Journal, command: tuple[str, ...]) -> None:
+    """JRN-3: and the others are done all the same."""
+    asked = ask(*command, NO_NUMBER, "2")
+
+    assert asked.exit_code == 1
+    assert f"there is no number {NO_NUMBER} in " in asked.stderr
+    assert asked.stdout.startswith("2 ")
+
+
 # ---- retry ---------------------------------------------------------------------------------------
 
 
@@ -158,7 +180,7 @@ def test_what_is_not_dead_cannot_be_retried(journal: Journal) -> None:
     assert asked.exit_code == 1
     assert asked.stdout == "2 will be run again\n"
     assert "1 is done: only failed or dead ones can be retried" in asked.stderr
-    assert "99 is not there" in asked.stderr
+    assert "there is no number 99 in " in asked.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["2", "--all-dead"]])
