@@ -66,12 +66,10 @@ class Holdfast:
         self.started_by_hand = False  # somebody else runs the phases of startup
         self._dice = random.Random()
         self._undo: list[Callable[[], None]] = []
-        self.registry.rules = pool_rules(self.settings)
-        self.registry.markers = marker_rules(self.settings)
+        find_engines(self.settings)
         TRANSACTIONS.rules = TransactionRules(
             attempts=self.settings.max_retry_attempts, base_delay=self.settings.retry_base_delay_s
         )
-        self._activate()
 
     # ---- the public surface ---------------------------------------------------------------------
 
@@ -156,13 +154,6 @@ class Holdfast:
             front.leave()
 
     # ---- wiring ---------------------------------------------------------------------------------
-
-    def _activate(self) -> None:
-        try:
-            from holdfast.databases.sqlalchemy import activate
-        except ImportError:
-            return
-        activate()
 
     def _inside(self, stack: Any, app: Any) -> Front:
         front = self.wrap(stack)
@@ -274,6 +265,20 @@ def _hand_over(loop: asyncio.AbstractEventLoop, door: Door, database: Database) 
     """A database was found, in whatever thread: the door has to listen to it on its loop."""
     with contextlib.suppress(RuntimeError):  # the loop has ended
         loop.call_soon_threadsafe(door.open_for, [database], loop)
+
+
+def find_engines(settings: Settings) -> None:
+    """From now on every engine that is built is found, and follows *settings*. Idempotent.
+
+    It has to be said before anything of the application is imported: an engine is built once.
+    """
+    REGISTRY.rules = pool_rules(settings)
+    REGISTRY.markers = marker_rules(settings)
+    try:
+        from holdfast.databases.sqlalchemy import activate
+    except ImportError:
+        return
+    activate()
 
 
 def pool_rules(settings: Settings) -> PoolRules:

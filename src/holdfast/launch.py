@@ -13,10 +13,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from holdfast.app import Holdfast, patience, starts_without_database
+from holdfast.app import Holdfast, find_engines, patience, starts_without_database
 from holdfast.asgi.front import Front
 from holdfast.databases.database import Database
-from holdfast.events import BUS
+from holdfast.events import BUS, Event
 from holdfast.faults.classify import classify
 from holdfast.floor import Floor
 from holdfast.runtime import folders
@@ -59,14 +59,18 @@ class Options:
 
 def run(options: Options) -> int:
     """Start, serve, stop; the exit status. A start that fails says why on standard error."""
+    early: list[Event] = []  # before anybody can tell them
+    unsubscribe = BUS.subscribe(early.append)
     try:
-        environment, settings = read_environment(options.wanted, os.environ)
+        environment, settings = read_environment(options.wanted, os.environ, find_engines)
     except StartFailure as failed:
         return _say(failed, options)
+    finally:
+        unsubscribe()
     told = logs.configure(_format(settings), settings.log_level)
     try:
         told.write("info", environment.announcement)
-        return _run(options, settings, told)
+        return _run(options, settings, told, early)
     except StartFailure as failed:
         told.flush()
         return _say(failed, options)
@@ -74,7 +78,7 @@ def run(options: Options) -> int:
         told.close()
 
 
-def _run(options: Options, settings: Settings, told: logs.Logs) -> int:
+def _run(options: Options, settings: Settings, told: logs.Logs, early: Sequence[Event] = ()) -> int:
     hold = Holdfast(settings)
     hold.started_by_hand = True
     unsubscribe = BUS.subscribe(EventLog(told.write, hold.incidents))
@@ -83,6 +87,8 @@ def _run(options: Options, settings: Settings, told: logs.Logs) -> int:
         "holdfast_log_lines_dropped", "Log lines dropped, the queue was full", lambda: told.dropped
     )
     hold.listen()
+    for event in early:
+        BUS.publish(event)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_Launch(options, settings, hold, told).run())

@@ -124,8 +124,8 @@ class Run:
 
 
 @contextmanager
-def run(folder: Path, *, ready: bool = True, **environment: str) -> Iterator[Run]:
-    (folder / "shop.py").write_text(APP)
+def run(folder: Path, *, ready: bool = True, app: str = APP, **environment: str) -> Iterator[Run]:
+    (folder / "shop.py").write_text(app)
     log, port = folder / "output", quiet_port()
     mine = ("HOLDFAST_", "DATABASE_", "DB_", "APP_ENV", "PORT", "HOST", "LOG_", "NOTIFY_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(mine)}

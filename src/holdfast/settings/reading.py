@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,9 +28,15 @@ class Wanted:
     settings: type | None = None
 
 
-def read_environment(wanted: Wanted, environ: MutableMapping[str, str]) -> tuple[Environment, Settings]:
+def read_environment(
+    wanted: Wanted,
+    environ: MutableMapping[str, str],
+    before_import: Callable[[Settings], None] = lambda _: None,
+) -> tuple[Environment, Settings]:
     """Load, judge and export to *environ*, before the application is imported.
 
+    *before_import* is told our settings, right or wrong, before the application's class is imported:
+    with it may come the application itself, and its engines.
     Raises `Misconfigured` with every problem of files, settings and declaration; *environ* has
     been written then as well, for the application's own settings class is made from it.
     """
@@ -41,6 +47,7 @@ def read_environment(wanted: Wanted, environ: MutableMapping[str, str]) -> tuple
     export(environment, environ)
     if isinstance(declared.settings, str) and str(wanted.folder) not in sys.path:
         sys.path.insert(0, str(wanted.folder))
+    before_import(settings)
     lacking = missing(declared, environment.values, environment.app_env)
     told = {one.name for one in problems}
     everything = (
