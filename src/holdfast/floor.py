@@ -41,5 +41,4 @@ class Floor:
             database.end_waits()
 
     def named(self) -> list[str]:
-        requests = [f"{one.request.method} {one.request.path}" for one in self._front.stage().replay.live]
-        return [*requests, *(f"WebSocket {task.get_name()}" for task in self._hold.sockets)]
+        return [*self._front.in_flight(), *(f"WebSocket {task.get_name()}" for task in self._hold.sockets)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -10,7 +11,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from holdfast.app import Holdfast, find_engines, patience, starts_without_database
@@ -21,7 +21,7 @@ from holdfast.faults.classify import classify
 from holdfast.floor import Floor
 from holdfast.runtime import folders
 from holdfast.runtime.collector import spare_the_collector
-from holdfast.runtime.leaving import at_work, leave_at
+from holdfast.runtime.departure import REST_S, Departure, left_behind
 from holdfast.runtime.lifespan import Lifespan, LifespanFailed
 from holdfast.runtime.located import locate
 from holdfast.runtime.notify import notify_ready, notify_stopping
@@ -30,6 +30,7 @@ from holdfast.runtime.port import bind, check_port
 from holdfast.runtime.probe import ProbeListener
 from holdfast.runtime.reach import PHASE, failure, is_hopeless, is_there, reach, settled
 from holdfast.runtime.server import Server, Speech
+from holdfast.runtime.signals import Signals
 from holdfast.runtime.stop import Stop
 from holdfast.settings.failure import Exit, StartFailure
 from holdfast.settings.reading import Wanted, read_environment
@@ -42,7 +43,6 @@ from holdfast.work.journal import JournalUnusableError
 
 _FOLDER = "folder with HOLDFAST_STATE_DIR"
 _SERVER = "server with HOLDFAST_JOURNAL_URL"
-_REST_S = 0.5  # for what is left to itself, after everything else has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ def run(options: Options) -> int:
     try:
         environment, settings = read_environment(options.wanted, os.environ, find_engines)
     except StartFailure as failed:
+        left_behind(failed.exit_status)
         return _say(failed, options)
     finally:
         unsubscribe()
@@ -73,6 +74,7 @@ def run(options: Options) -> int:
         return _run(options, settings, told, early)
     except StartFailure as failed:
         told.flush()
+        left_behind(failed.exit_status)
         return _say(failed, options)
     finally:
         told.close()
@@ -116,10 +118,10 @@ class _Launch:
         self._told = told
         self._stopping = asyncio.Event()
         self._crashed = False
-        self._signals = 0
         self._front: Front | None = None
         self._lifespan: Lifespan | None = None
         self._server: Server | None = None
+        self._departure = Departure(told, settings, self._in_flight)
         vital = hold.vital
         self._phases = Phases(
             lambda name: setattr(vital, "phase", name),
@@ -143,6 +145,13 @@ class _Launch:
                 started.result()
             await stop
             status = await self._stop()
+        except StartFailure as failed:
+            # Now: what comes after it may wait for threads and tasks of the application.
+            self._told.flush()
+            self._departure.failed(failed.exit_status)
+            status = _say(failed, self._options)
+            await self._abandon()
+            return status
         except BaseException:
             await self._abandon()
             raise
@@ -275,17 +284,16 @@ class _Launch:
 
     def _own_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled, number)
 
-    def _signalled(self, number: signal.Signals) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            self._told.write("warning", f"second {number.name}: leaving at once")
-            self._told.flush(0.5)
-            os._exit(128 + number)
-        self._told.write("info", f"{number.name}: stopping")
-        self._stopping.set()
+        def first(number: signal.Signals) -> None:
+            self._departure.asked(number)
+            with contextlib.suppress(RuntimeError):  # the loop has ended: so has what was to stop
+                loop.call_soon_threadsafe(self._stopping.set)
+
+        Signals(first, self._departure.at_once).install()
+
+    def _in_flight(self) -> list[str]:
+        return Floor(self._hold, self._front).named() if self._front is not None else []
 
     def _crash(self) -> None:
         self._crashed = True
@@ -301,6 +309,7 @@ class _Launch:
             self._told.write("warning", warning)
         if self._server is None or self._front is None:
             await self._abandon()
+            await self._departure.last(0)
             return 0
         stop = Stop(
             self._server,
@@ -310,8 +319,7 @@ class _Launch:
             timeout=self._settings.shutdown_timeout_s,
         )
         status = await stop.run()
-        await self._leave(status)
-        leave_at(max(stop.until, monotonic() + _REST_S), self._say_who_is_left)
+        await self._departure.last(status, stop.until)
         return status
 
     async def _close(self) -> None:
@@ -336,23 +344,7 @@ class _Launch:
         Floor(self._hold, self._front).answer_held()
         waiting = server.tasks()
         if waiting:
-            await asyncio.wait(waiting, timeout=_REST_S)
-
-    async def _leave(self, status: int) -> None:
-        """What does not end, and the runner would wait for without end, is named and left behind."""
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        hanging = (await asyncio.wait(left, timeout=_REST_S))[1] if left else set()
-        if hanging or (status and at_work()):
-            self._say_who_is_left(at_work(), [task.get_name() for task in hanging])
-            os._exit(status or 1)
-
-    def _say_who_is_left(self, threads: list[str], tasks: Sequence[str] = ()) -> None:
-        left = {"tasks": list(tasks), "threads": threads}
-        self._told.write("error", "left with work still going on", left)
-        self._told.close()
-        sys.stdout.flush()
+            await asyncio.wait(waiting, timeout=REST_S)
 
 
 def _say(failed: StartFailure, options: Options) -> int:

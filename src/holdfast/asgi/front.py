@@ -126,6 +126,11 @@ class Front:
         """How many requests wait for the database of that name. From any thread."""
         return 0 if self._stage is None else self._stage.door.waiting_for(name)
 
+    def in_flight(self) -> list[str]:
+        """Method and path of the requests that are being handled. From any thread."""
+        live = [] if self._stage is None else list(self._stage.replay.live)
+        return [f"{one.request.method} {one.request.path}" for one in live]
+
     def leave(self) -> None:
         """The loop ends: nothing is listened to any more."""
         if self._stage is not None:

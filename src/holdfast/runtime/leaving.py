@@ -7,6 +7,7 @@ of its executor. So a thread that is told of nobody keeps a process that has sto
 from __future__ import annotations
 
 import concurrent.futures.thread
+import contextlib
 import os
 import queue
 import sys
@@ -17,6 +18,9 @@ from time import monotonic
 _WAITS = frozenset({threading.__file__, queue.__file__})
 _POOL = concurrent.futures.thread.__file__
 _JOINS = "_do_shutdown"  # a loop's thread that only waits for those of its executor
+_PYTHONS = os.path.join(os.path.dirname(os.__file__), "")  # noqa: PTH118, PTH120 - to begin a file name
+_OURS = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")  # noqa: PTH118, PTH120 - likewise
+_LAST_WORDS_S = 3.0  # a log that is piped to a reader that stands still takes as long
 _ANYIO = os.path.join("anyio", "_backends", "_asyncio.py")  # noqa: PTH118 - the end of a frame's file name
 
 
@@ -25,15 +29,39 @@ def at_work() -> list[str]:
     return [thread.name for thread in threading.enumerate() if _keeps(thread)]
 
 
-def leave_at(moment: float, tell: Callable[[list[str]], None]) -> None:
-    """Should the process still be there at *moment* (monotonic): *tell* who keeps it, and exit with 1."""
+def where_it_stands() -> str:
+    """Where the application holds the main thread, `file:line in function`; empty when it does not."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None and _is_pythons(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith(_OURS):
+        return ""
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def leave_at(moment: float, tell: Callable[[list[str]], None], status: int = 1) -> None:
+    """Should the process still be there at *moment* (monotonic): *tell* who keeps it, and exit with *status*.
+
+    The exit does not depend on *tell*: it may raise, or wait for what a blocked process never gives.
+    """
+
+    def say() -> None:
+        with contextlib.suppress(Exception):
+            tell(at_work())
 
     def wait() -> None:
         threading.Event().wait(max(0.0, moment - monotonic()))
-        tell(at_work())
-        os._exit(1)
+        saying = threading.Thread(target=say, name="holdfast-last-words", daemon=True)
+        saying.start()
+        saying.join(_LAST_WORDS_S)
+        os._exit(status)
 
     threading.Thread(target=wait, name="holdfast-leaving", daemon=True).start()
+
+
+def _is_pythons(file: str) -> bool:
+    installed = "site-packages" in file or "dist-packages" in file
+    return file.startswith(("<", _PYTHONS)) and not installed
 
 
 def _keeps(thread: threading.Thread) -> bool:

@@ -33,6 +33,7 @@ class Lifespan:
         }
         run: Any = self._app(scope, self._inbox.get, self._answers.put)
         self._task = asyncio.ensure_future(run)
+        self._task.set_name("lifespan")
         await self._inbox.put({"type": "lifespan.startup"})
         answer = await self._answer()
         if answer["type"] != "lifespan.startup.complete":

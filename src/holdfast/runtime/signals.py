@@ -1,0 +1,39 @@
+"""SIGINT and SIGTERM, heard even while the loop is blocked.
+
+A loop's own signal handlers are callbacks: none runs during a slow import, or while the application
+computes or sleeps on the loop. Python's handlers do run there, and do here the one thing that is safe
+in the middle of anything: they put the signal in a queue, which a thread of ours reads.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from types import FrameType
+
+Heard = Callable[[signal.Signals], None]
+
+
+class Signals:
+    """Calls *first* with the first signal and *again* with every further one, in a thread of its own."""
+
+    def __init__(self, first: Heard, again: Heard) -> None:
+        self._first = first
+        self._again = again
+        self._came: SimpleQueue[int] = SimpleQueue()
+
+    def install(self) -> None:
+        """Hear them from now on, to the end of the process. Only the main thread may do this."""
+        threading.Thread(target=self._listen, name="holdfast-signals", daemon=True).start()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._came.put(number)
+
+    def _listen(self) -> None:
+        self._first(signal.Signals(self._came.get()))
+        while True:
+            self._again(signal.Signals(self._came.get()))
