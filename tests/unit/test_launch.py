@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,14 +124,22 @@ class Run:
 
 
 @contextmanager
-def run(folder: Path, *, ready: bool = True, app: str = APP, **environment: str) -> Iterator[Run]:
+def run(
+    folder: Path,
+    *,
+    ready: bool = True,
+    app: str = APP,
+    target: str = "shop:app",
+    options: Sequence[str] = (),
+    **environment: str,
+) -> Iterator[Run]:
     (folder / "shop.py").write_text(app)
     log, port = folder / "output", quiet_port()
     mine = ("HOLDFAST_", "DATABASE_", "DB_", "APP_ENV", "PORT", "HOST", "LOG_", "NOTIFY_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(mine)}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(Path(sys.executable).parent / "holdfast"), "run", "shop:app", "--port", str(port)],
+            [str(Path(sys.executable).parent / "holdfast"), "run", target, "--port", str(port), *options],
             env={**clean, "LOG_FORMAT": "json", **environment},
             cwd=folder,
             stdout=output,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_launch import run
+from test_launch import WITHIN, run
 
 pytestmark = pytest.mark.slow
 
@@ -46,3 +46,41 @@ def test_so_is_one_of_a_package_that_imports_its_application(tmp_path: Path) -> 
 
         assert "engine True 7" in one.output
         assert "127.0.0.1:9/shop" in one.output
+
+
+PLAIN = """
+import os
+
+async def app(scope, receive, send):
+    raise RuntimeError("not asked")
+
+print("seen", os.environ.get("SHOP_TITLE"), flush=True)
+"""
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["project", "app-dir"])
+def test_with_an_app_dir_the_projects_own_files_count(tmp_path: Path, beside: bool) -> None:
+    """ENV-1: those beside the modules only where the project has none."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "stall.py").write_text(PLAIN)
+    (tmp_path / "src" / ".env").write_text("SHOP_TITLE=modules\n")
+    if not beside:
+        (tmp_path / ".env").write_text("APP_ENV=development\n")
+        (tmp_path / ".env.development").write_text("SHOP_TITLE=project\n")
+    with run(tmp_path, target="stall:app", options=["--app-dir", "src"]) as one:
+        assert f"seen {'modules' if beside else 'project'}" in one.output
+        assert f"environment: {'production' if beside else 'development'}" in one.output
+
+
+def test_with_an_app_dir_everything_the_project_declares_is_judged(tmp_path: Path) -> None:
+    """ENV-2, ENV-5."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "stall.py").write_text(ENGINE)
+    (tmp_path / "pyproject.toml").write_text('[tool.holdfast]\nsettings = "stall:Settings"\n')
+    (tmp_path / ".env").write_text("HOLDFAST_MAX_WIAT_MS=3\n")
+    (tmp_path / ".env.example").write_text("# where orders are kept\nDATABASE_URL=postgresql://db/shop\n")
+    with run(tmp_path, ready=False, target="stall:app", options=["--app-dir", "src"]) as one:
+        assert one.process.wait(WITHIN) == 78, one.output
+        assert "HOLDFAST_MAX_WAIT_MS" in one.output
+        assert "DATABASE_URL is missing" in one.output
+        assert "where orders are kept" in one.output

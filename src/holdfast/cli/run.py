@@ -40,7 +40,8 @@ def run(
 
     given: dict[str, Any] = {"HOST": host, "PORT": port, "LOG_LEVEL": log_level}
     wanted = Wanted(
-        folder=app_dir.resolve(),
+        folder=Path.cwd(),
+        app_dir=app_dir.resolve(),
         default="production",
         env_file=env_file,
         options={name: str(value) for name, value in given.items() if value is not None},

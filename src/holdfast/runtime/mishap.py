@@ -76,14 +76,18 @@ def _refused_settings(error: BaseException, mishap: Mishap) -> Misconfigured | N
     app_env = os.environ.get("APP_ENV", "")
     if isinstance(error, KeyError) and _asked_environ(error):
         name = str(error.args[0])
-        purpose, example = purposes(mishap.folder).get(name, ("", ""))
+        purpose, example = _purposes(mishap).get(name, ("", ""))
         wrong = f"is missing; {_where(error, mishap)} reads it"
         return Misconfigured([Problem(name, wrong, purpose, example)], app_env)
     if "pydantic_settings" not in sys.modules:
         return None
     from holdfast.settings.explain import explain_validation_error
 
-    return explain_validation_error(error, purposes(mishap.folder), app_env)
+    return explain_validation_error(error, _purposes(mishap), app_env)
+
+
+def _purposes(mishap: Mishap) -> dict[str, tuple[str, str]]:
+    return purposes(Path.cwd()) or purposes(mishap.folder)
 
 
 def _asked_environ(error: KeyError) -> bool:

@@ -38,18 +38,21 @@ class Declaration:
         return replace(settings, **both)  # type: ignore[arg-type]
 
 
-def declaration(folder: Path, settings: type | None = None) -> Declaration:
-    """What *folder* declares; *settings*, a class given in code, wins over pyproject.toml."""
-    example, unreadable = _example(folder / ".env.example")
+def declaration(folder: Path, settings: type | None = None, *, example: Path | None = None) -> Declaration:
+    """What *folder* declares; *settings*, a class given in code, wins over pyproject.toml.
+
+    `.env.example` is read from the folder *example* when that is another one.
+    """
+    lines, unreadable = _example((example or folder) / ".env.example")
     table, problems = tool_table(folder)
     routes = _routes(table, problems)
     if settings is not None:
-        return Declaration(settings, example, (*unreadable, *problems), routes)
+        return Declaration(settings, lines, (*unreadable, *problems), routes)
     named = table.get("settings")
     if named is not None and not isinstance(named, str):
         problems.append(_class_problem("must be text such as shop.config:Settings"))
         named = None
-    return Declaration(named, example, (*unreadable, *problems), routes)
+    return Declaration(named, lines, (*unreadable, *problems), routes)
 
 
 def _routes(table: dict[str, Any], problems: list[Problem]) -> dict[str, Routes]:

@@ -10,13 +10,16 @@ from pathlib import Path
 from holdfast.settings.declared import declaration, missing
 from holdfast.settings.environment import Environment, export, load
 from holdfast.settings.report import Misconfigured
-from holdfast.settings.settings import Settings
+from holdfast.settings.settings import APP_ENVS, Settings
+
+_ENV_FILES = (".env", *(f".env.{one}" for one in APP_ENVS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What a command asks of the environment.
 
+    *folder* is where the project's files are, *app_dir* where its modules are, if elsewhere.
     *default* is the environment's name where nobody gave one; *options* are variables given on
     the command line; *settings* is the application's class when it was handed over in code.
     """
@@ -26,6 +29,21 @@ class Wanted:
     env_file: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     settings: type | None = None
+    app_dir: Path | None = None
+
+    @property
+    def modules(self) -> Path:
+        """The folder that the application's settings class is imported from."""
+        return self.app_dir or self.folder
+
+    def holder(self, *names: str) -> Path:
+        """Whose files of these names count: the project's, or those beside the modules when it has none."""
+        beside = any((self.modules / name).exists() for name in names)
+        return (
+            self.modules
+            if beside and not any((self.folder / name).exists() for name in names)
+            else self.folder
+        )
 
 
 def read_environment(
@@ -40,13 +58,16 @@ def read_environment(
     Raises `Misconfigured` with every problem of files, settings and declaration; *environ* has
     been written then as well, for the application's own settings class is made from it.
     """
-    found = load(wanted.folder, environ, default=wanted.default, env_file=wanted.env_file)
+    found = load(wanted.holder(*_ENV_FILES), environ, default=wanted.default, env_file=wanted.env_file)
     environment = found.override(wanted.options, "command line")
     settings, problems = Settings.examined(environment.values, sources=environment.sources)
-    declared = declaration(wanted.folder, wanted.settings)
+    example = wanted.holder(".env.example")
+    # Looked for upwards too, and the project is usually above its modules.
+    project = wanted.folder if (wanted.folder / "pyproject.toml").is_file() else wanted.modules
+    declared = declaration(project, wanted.settings, example=example)
     export(environment, environ)
-    if isinstance(declared.settings, str) and str(wanted.folder) not in sys.path:
-        sys.path.insert(0, str(wanted.folder))
+    if isinstance(declared.settings, str) and str(wanted.modules) not in sys.path:
+        sys.path.insert(0, str(wanted.modules))
     before_import(settings)
     lacking = missing(declared, environment.values, environment.app_env)
     told = {one.name for one in problems}
