@@ -24,6 +24,7 @@ from holdfast.runtime.collector import spare_the_collector
 from holdfast.runtime.departure import REST_S, Departure, left_behind
 from holdfast.runtime.lifespan import Lifespan, LifespanFailed
 from holdfast.runtime.located import locate
+from holdfast.runtime.mishap import Mishap, explain_startup
 from holdfast.runtime.notify import notify_ready, notify_stopping
 from holdfast.runtime.phases import Phases
 from holdfast.runtime.port import bind, check_port
@@ -262,13 +263,11 @@ class _Launch:
             try:
                 await self._lifespan.start()
             except LifespanFailed as failed:
-                description = f"The application's own startup failed.\n{_last_line(str(failed))}"
-                action = "Mend what it says; --debug shows the traceback."
-                if self._options.debug:
-                    description = f"The application's own startup failed.\n{failed}"
                 absent = any(one.away for one in self._hold.registry)
                 status = Exit.UNAVAILABLE if absent else Exit.SOFTWARE
-                raise StartFailure("application", description, action, status) from failed
+                mishap = Mishap(self._options.app_dir.resolve(), "its startup", importing=False)
+                error = failed.__cause__
+                raise explain_startup(error, str(failed), mishap, status) from error or failed
         self._front.state = self._lifespan.state
 
     async def _listen(self) -> None:
@@ -362,9 +361,3 @@ def _format(settings: Settings) -> logs.Choice:
 
 def _shown(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "") else f"[{host}]" if ":" in host else host  # noqa: S104
-
-
-def _last_line(text: str) -> str:
-    """The line that says it: SQLAlchemy's errors end with their statement and a link."""
-    lines = [line for line in text.strip().splitlines() if line.strip() and line.strip()[0] not in "(["]
-    return lines[-1] if lines else "It gave no reason."

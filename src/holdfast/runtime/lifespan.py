@@ -8,10 +8,11 @@ from typing import Any
 
 Message = MutableMapping[str, Any]
 App = Callable[..., Awaitable[None]]
+_AFTER_ITS_WORD_S = 1.0  # it has failed, and may still put away what it had begun
 
 
 class LifespanFailed(Exception):  # noqa: N818 - it says what happened
-    """The application said that it could not start."""
+    """The application could not start: what it said, and as the cause what it raised, if anything."""
 
 
 class Lifespan:
@@ -23,6 +24,7 @@ class Lifespan:
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._answers: asyncio.Queue[Message] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
 
     async def start(self) -> None:
         """Run the application's startup; raises `LifespanFailed` with its reason."""
@@ -31,14 +33,13 @@ class Lifespan:
             "asgi": {"version": "3.0", "spec_version": "2.0"},
             "state": self.state,
         }
-        run: Any = self._app(scope, self._inbox.get, self._answers.put)
-        self._task = asyncio.ensure_future(run)
+        self._task = asyncio.ensure_future(self._run(scope))
         self._task.set_name("lifespan")
         await self._inbox.put({"type": "lifespan.startup"})
         answer = await self._answer()
         if answer["type"] != "lifespan.startup.complete":
-            await self._ended()
-            raise LifespanFailed(answer.get("message", ""))
+            await asyncio.wait([self._task], timeout=_AFTER_ITS_WORD_S)
+            raise LifespanFailed(answer.get("message", "")) from self._error
 
     async def stop(self) -> str | None:
         """Run the application's shutdown; why it failed, if it did."""
@@ -46,7 +47,7 @@ class Lifespan:
             return None
         await self._inbox.put({"type": "lifespan.shutdown"})
         answer = await self._answer()
-        await self._ended()
+        await asyncio.wait([self._task])
         return answer.get("message") if answer["type"] == "lifespan.shutdown.failed" else None
 
     async def abandon(self) -> None:
@@ -55,10 +56,14 @@ class Lifespan:
             self._task.cancel()
             await asyncio.wait([self._task], timeout=1.0)
 
-    async def _ended(self) -> None:
-        """Wait for its end; what it raises has been told by message."""
-        assert self._task is not None
-        await asyncio.gather(self._task, return_exceptions=True)
+    async def _run(self, scope: dict[str, Any]) -> None:
+        """What it raises is kept here: a task that lets SystemExit out ends the loop."""
+        try:
+            await self._app(scope, self._inbox.get, self._answers.put)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - told by whoever asked for the start or the stop
+            self._error = error
 
     async def _answer(self) -> Message:
         assert self._task is not None

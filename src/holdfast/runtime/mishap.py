@@ -1,4 +1,4 @@
-"""What went wrong inside the application while it was imported: where, why, and what to do.
+"""What went wrong inside the application while it was imported or started: where, why, and what to do.
 
 One place of the application's own is named instead of a traceback, and no secret is told.
 """
@@ -6,6 +6,7 @@ One place of the application's own is named instead of a traceback, and no secre
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,16 @@ from holdfast.settings.report import Misconfigured, Problem
 
 _PHASE = "application"
 _LONGEST_TEXT = 600
+_MOST_TOLD = 5
+_TAIL = re.compile(r"\n(?:\[SQL: |\(Background on this error at: )")
+_RAISED = {
+    True: "Correct what this line does, and start again.",
+    False: "Mend what it says, and start again.",
+}
+_ENDED = {
+    True: "Let the module only define the application; guard scripts with __name__.",
+    False: "Let the startup raise what is in its way instead.",
+}
 _TRACEBACK = "Run the same command with --debug for the whole traceback."
 
 
@@ -29,6 +40,7 @@ class Mishap:
 
     folder: Path
     doing: str
+    importing: bool = True
 
 
 def explain(error: BaseException, mishap: Mishap) -> StartFailure:
@@ -36,19 +48,63 @@ def explain(error: BaseException, mishap: Mishap) -> StartFailure:
     refused = _refused_settings(error, mishap)
     if refused is not None:
         return refused
+    if isinstance(error, BaseExceptionGroup):
+        return _several(error, mishap)
     if isinstance(error, SyntaxError):
         return _syntax(error, mishap)
     where = f"{_where(error, mishap)} ({mishap.doing})"
     if isinstance(error, SystemExit):
         description = f"{where}: the application ended the process with status {error.code!r}."
-        action = f"Let the module only define the application; guard scripts with __name__.\n{_TRACEBACK}"
-        return _failure(redact_text(description), action)
+        return _failure(redact_text(description), f"{_ENDED[mishap.importing]}\n{_TRACEBACK}")
     if isinstance(error, ModuleNotFoundError):
         return _failure(f"{where}: there is no module {error.name!r}.", _missing(error.name or "", mishap))
     description = f"{where}: {type(error).__name__}: {text_of(error)}"
     if isinstance(error, ImportError):
         return _failure(description, _import(error))
-    return _failure(description, f"Correct what this line does, and start again.\n{_TRACEBACK}")
+    return _failure(description, f"{_RAISED[mishap.importing]}\n{_TRACEBACK}")
+
+
+def explain_startup(error: BaseException | None, said: str, mishap: Mishap, status: Exit) -> StartFailure:
+    """Why the application's own startup failed: by the *error* it raised, else by what it *said*.
+
+    The exit status is *status*, unless a variable is the reason.
+    """
+    if error is None:
+        reason, action = _said(said), f"{_RAISED[False]}\n{_TRACEBACK}"
+    else:
+        found = error if isinstance(error, StartFailure) else explain(error, mishap)
+        if isinstance(error, StartFailure) or isinstance(found, Misconfigured):
+            return found
+        reason, action = found.description, found.action
+    return StartFailure(_PHASE, f"The application's own startup failed.\n{reason}", action, status)
+
+
+def _said(message: str) -> str:
+    """What a message for people tells; of one that is a traceback, what stands below its places."""
+    lines = message.strip().splitlines()
+    if any(line.strip() == "Traceback (most recent call last):" for line in lines):
+        last = max((number for number, line in enumerate(lines) if line.startswith("  ")), default=-1)
+        lines = lines[last + 1 :] or lines[-1:]
+    return _plain("\n".join(lines)) or "It gave no reason."
+
+
+def _several(group: BaseExceptionGroup[BaseException], mishap: Mishap) -> StartFailure:
+    found = [explain(one, mishap) for one in list(_leaves(group))[:_MOST_TOLD]]
+    refused = [one for one in found if isinstance(one, Misconfigured)]
+    if refused:
+        problems = [problem for one in refused for problem in one.problems]
+        return Misconfigured(problems, os.environ.get("APP_ENV", ""))
+    descriptions = dict.fromkeys(one.description for one in found)
+    actions = dict.fromkeys(line for one in found for line in one.action.splitlines())
+    return _failure("\n".join(descriptions), "\n".join(actions))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _leaves(one)
+        else:
+            yield one
 
 
 def text_of(error: BaseException) -> str:
@@ -63,7 +119,12 @@ def text_of(error: BaseException) -> str:
             text = str(error)
     except Exception:  # noqa: BLE001 - the application's exception has a broken text
         return "(its text cannot be read)"
-    plain = redact_text(text).strip()
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
+    # SQLAlchemy's errors end with their statement, its values and a link.
+    plain = redact_text(_TAIL.split(text, maxsplit=1)[0]).strip()
     return plain if len(plain) <= _LONGEST_TEXT else f"{plain[: _LONGEST_TEXT - 1]}…"
 
 
