@@ -7,6 +7,7 @@ hold nothing, which a few searches for substrings find out.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from functools import lru_cache
 
 from holdfast.faults.cards import mask_cards
@@ -45,14 +46,23 @@ _TOKEN = re.compile(
 )
 _BEARER = re.compile(
     r"\b(bearer|basic)(\s{1,8})"
-    r"(?!(?:auth|authentication|authorization|tokens?|scheme|credentials?)(?![\w.~+/=-]))[\w.~+/=-]{8,}+",
+    r"(?!(?:auth|authentication|authorization|tokens?|scheme|credentials?)(?![\w.~+/=-]))([\w.~+/=-]{8,}+)",
     re.IGNORECASE,
 )
+_LOWER_WORD = re.compile(r"([a-z]{8,24})\.{0,3}")
 _SIGNATURE = re.compile(r"([?&][\w-]{0,32}signature=)[^\s&\"'<>]++", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 
 _LITERAL = re.compile(r"(?:null|None|true|True|false|False|\*\*\*)(?![\w.+/*-])")
+_COUNTS = {
+    "tokens": re.compile(r"\d{1,5}(?![\w.+/*=-])(?!\s{0,8}[,;|]?\s{0,8}\d)"),
+    "pass": re.compile(r"\d{1,5}[\s,;|/]{1,8}(?:fail|skip)", re.IGNORECASE),
+}
+_FIELD = re.compile(  # on the next line, where a password has nothing on its own
+    r"(?:user(?:name)?|login|e-?mail|host(?:name)?|port|database|dbname|name|url|path|method|status)\s{0,8}[:=]",
+    re.IGNORECASE,
+)
 _QUOTED = re.compile(r"""[bru]?(?:"(?:\\.|[^"\\])*+"?|'(?:\\.|[^'\\])*+'?)""", re.DOTALL)
 _TO_LINE_END = re.compile(r"[^\r\n]*+")
 _BARE = re.compile(
@@ -83,7 +93,7 @@ def redact_text(text: str, rules: Rules = DEFAULT_RULES) -> str:
         text = _mask_named(text, rules)
     text = mask_quoted(text, low, rules.mask)
     if "bearer" in low or "basic" in low:
-        text = _BEARER.sub(lambda found: f"{found[1]}{found[2]}{rules.mask}", text)
+        text = _BEARER.sub(lambda found: _bearer_masked(found, rules.mask), text)
     if len(text) >= _SHORTEST_TOKEN and any(map(low.__contains__, _TOKENS)):
         text = _TOKEN.sub(lambda _: rules.mask, text)
     if len(text) >= _SHORTEST_ALONE:
@@ -99,6 +109,18 @@ def _may_name(low: str, rules: Rules) -> bool:
 def _lower(text: str) -> str:
     """*text* in lower case, each character where it was: some letters have a longer lower case."""
     return text.lower() if text.isascii() else text.translate(_ASCII_LOWER)
+
+
+def _bearer_masked(found: re.Match[str], mask: str) -> str:
+    """*found* without its credentials; after "basic" they are base64 of `user:password`, which no word is."""
+    scheme, gap, told = found.groups()
+    if scheme.lower() == "basic" and (word := _LOWER_WORD.fullmatch(told)):
+        try:
+            if b":" not in b64decode(word[1] + "=" * (-len(word[1]) % 4)):
+                return found[0]
+        except ValueError:
+            return found[0]
+    return f"{scheme}{gap}{mask}"
 
 
 def _mask_pem(text: str, mask: str) -> str:
@@ -138,13 +160,22 @@ def _mask_named(text: str, rules: Rules) -> str:
         start, stop = found.span("name")
         before = _NAME_BEFORE.search(text[max(0, start - 64) : start])
         name = (before[0] if before else "") + text[start:stop]
-        if not rules.secret(name) or _LITERAL.match(text, seek):
+        if not rules.secret(name) or _tells_nothing(text, name.lower(), stop, seek):
             continue
         end = _values_end(text, seek, name.lower(), rules)
         if end > seek:
             kept += [text[at:seek], _masked(text[seek:end], rules.mask)]
             at = seek = end
     return "".join([*kept, text[at:]]) if kept else text
+
+
+def _tells_nothing(text: str, name: str, stop: int, seek: int) -> bool:
+    """Whether what stands at *seek*, behind a *name* up to *stop*, is a literal, a count or another field."""
+    if _LITERAL.match(text, seek):
+        return True
+    if name in _COUNTS and _COUNTS[name].match(text, seek):
+        return True
+    return "\n" in text[stop:seek] and _FIELD.match(text, seek) is not None
 
 
 def _values_end(text: str, start: int, name: str, rules: Rules) -> int:

@@ -54,6 +54,47 @@ def test_what_only_resembles_one_stays(text: str) -> None:
     assert redact_text(text) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a basic understanding of it, Basic introductions.",
+        "tokens: 15 used",
+        "pass: 3 fail: 2",
+        "pass=12, failed=0",
+        "password:\nuser: x",
+        "password:\r\n  host = db",
+    ],
+)
+def test_useful_text_that_only_begins_like_a_secret_stays(text: str) -> None:
+    """RED-1."""
+    assert redact_text(text) == text
+
+
+DOUBTFUL = {
+    "basic YWRhOnB3": "basic ***",
+    "basic bGtqOmFiYw": "basic ***",
+    "basic understanding1": "basic ***",
+    "basic eGp6dnp6eg": "basic ***",
+    "basic wjrlfwwxotcd": "basic ***",  # base64 of what has a colon in it
+    "bearer understanding": "bearer ***",
+    "tokens: 123456": "tokens: ***",
+    "tokens: 12345, 67890": "tokens: ***, 67890",
+    "token: 15 used": "token: *** used",
+    "pass: 1234": "pass: ***",
+    "password: 3 fail: 2": "password: *** fail: 2",
+    "password:\nhunter2": "password:\n***",
+    "password:\nhunter2: x": "password:\n*** x",
+    "password: user=x": "password: ***",
+    "password:\ntoken: hunter2": "password:\n***",
+}
+
+
+@pytest.mark.parametrize("text", DOUBTFUL)
+def test_what_may_be_a_secret_is_masked_in_doubt(text: str) -> None:
+    """RED-1: a leak is never traded for a nicer text."""
+    assert redact_text(text) == DOUBTFUL[text]
+
+
 class Account(NamedTuple):
     user: str
     password: str
