@@ -60,14 +60,15 @@ class Note(Model):
 class Shop:
     """An engine, its sessions, and transactions on them. Work is a function of the synchronous object."""
 
-    def __init__(self, flavour: Flavour, url: str, **options: Any) -> None:
+    def __init__(self, flavour: Flavour, url: str, *, adopted: bool = True, **options: Any) -> None:
         self.flavour = flavour
         create: Any = create_async_engine if flavour.is_async else create_engine
         self.engine = create(url, **options)
         self.sync_engine = getattr(self.engine, "sync_engine", self.engine)
         make: Any = async_sessionmaker if flavour.is_async else sessionmaker
         self.sessions = make(self.engine, expire_on_commit=False)
-        adopt(self.engine, "shop")
+        if adopted:
+            adopt(self.engine, "shop")
         if flavour.backend == "sqlite":
             event.listen(self.sync_engine, "connect", _as_servers_do)
 

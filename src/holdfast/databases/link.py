@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from holdfast.context import Ledger, Request
+    from holdfast.policy.replay import Commit
 
 LOOK_AFTER_S = 0.01  # the kernel is not asked about one in use a moment ago: that costs a turn
 _GRACE_S = 0.3  # for a loop that was busy: to send, and to hand over what was answered
@@ -47,6 +48,7 @@ class Link:
         "committing",
         "connection",
         "cut",
+        "ends",
         "generation",
         "idle_limit",
         "ledger",
@@ -92,6 +94,7 @@ class Link:
         self.wrote = False  # the transaction on it has written
         self.request: Request | None = None
         self.ledger: Ledger | None = None  # of the attempt that wrote
+        self.ends: list[Commit] | None = None  # where whoever commits on it looks how that ended
         self._abort = abort
         self._fileno = fileno
         self._cancel = cancel

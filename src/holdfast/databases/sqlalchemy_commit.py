@@ -171,6 +171,8 @@ class Commits:
         if link.ledger is not None:
             link.ledger.settle(end)
             link.ledger.pending -= 1
+        if link.ends is not None:
+            link.ends.append(end)
         in_force = MARKER.get() if marked is None else None
         if marked is not None:
             marked.marker.ended(marked.number, end)
@@ -189,6 +191,8 @@ class Commits:
             marked = self._marked(link, connection)
             return marked, (self._numbered(link, connection) if marked is None else None)
         except BaseException:
+            if link.ends is not None:
+                link.ends.append(Commit.ROLLED_BACK)
             with contextlib.suppress(Exception):  # a lost one needs none
                 self._hooks.engine.dialect.do_rollback(connection)
             in_force = _in_force(link)

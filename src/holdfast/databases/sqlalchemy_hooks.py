@@ -211,6 +211,7 @@ class Hooks:
     def forget_writes(self, link: Link) -> None:
         """The transaction on *link* has ended, or never shall."""
         link.sent = 0
+        link.ends = None
         if link.wrote:
             link.wrote = False
             if link.ledger is not None:

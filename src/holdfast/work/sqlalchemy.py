@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn, TypeAlias
 from weakref import WeakSet
@@ -76,6 +76,7 @@ class Attempt:
         self._answers = Answers()
         self._quote = '"'
         self._commits = 0
+        self._ends: list[Commit] = []  # of those, as far as the dialect's hook knows
         self._misuse: RuntimeError | None = None
         self._joined: list[Connection] = []
         self._transaction: Any = None
@@ -93,13 +94,13 @@ class Attempt:
         """What it sent, without values; the last `MOST`."""
         return told_all(self._latest, self._sent, self._quote)
 
-    def ended(self, error: BaseException, ends: Sequence[Commit]) -> Ended:
-        """What became of it, now that it has raised *error*; *ends* of its COMMITs, as far as known."""
+    def ended(self, error: BaseException) -> Ended:
+        """What became of it, now that it has raised *error*."""
         fault = classify(error, database=self._phase is not Phase.WORK)
         ours = self._phase is not Phase.WORK or _is_librarys(error)
         unmarked = self._commits > 0 and self._marking and not self._marks()
         only_read = self._sent > 0 and self._only_read
-        end = end_of(Seen(self._commits, only_read, ends, fault))
+        end = end_of(Seen(self._commits, only_read, self._ends, fault))
         return Ended(error, end, fault, ours, unmarked and end is Commit.ROLLED_BACK)
 
     # ---- the whole of it ------------------------------------------------------------------------
@@ -247,13 +248,21 @@ class Attempt:
             # Interrupted here, SQLAlchemy takes the connection for reset: it would be given back as it is.
             connection.dialect.do_rollback(connection.connection)
             self._refuse("COMMIT")
-        self._commits += 1
+        self._ending(connection)
 
     def _committing_prepared(self, connection: Connection, *_: Any) -> None:
         if self._phase is not Phase.ENDING:
             connection.invalidate()
             self._refuse("COMMIT")
+        self._ending(connection)
+
+    def _ending(self, connection: Connection) -> None:
+        """Its COMMIT is sent next: what becomes of that, and of no other one, is ours."""
         self._commits += 1
+        hooks: Hooks | None = getattr(_engine_of(connection), "_holdfast_hooks", None)
+        link = None if hooks is None or connection.invalidated else hooks.link(connection)
+        if link is not None:
+            link.ends = self._ends
 
     def _refuse(self, word: str) -> NoReturn:
         self._misuse = RuntimeError(

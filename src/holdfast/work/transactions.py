@@ -192,23 +192,23 @@ def _unused(attempt: Attempt | None) -> Attempt:
 
 @contextmanager
 def _block(attempt: Attempt) -> Iterator[Any]:
-    with _marked() as marked:
+    with _marked():
         try:
             with attempt.opened() as made:
                 yield made
         except BaseException as error:
-            _conclude(attempt, marked.ended(attempt, error), attempt.conflict(error))
+            _conclude(attempt, attempt.ended(error), attempt.conflict(error))
             raise
 
 
 @asynccontextmanager
 async def _async_block(attempt: Attempt) -> AsyncIterator[Any]:
-    with _marked() as marked:
+    with _marked():
         try:
             async with attempt.opened_async() as made:
                 yield made
         except BaseException as error:
-            _conclude(attempt, marked.ended(attempt, error), await attempt.conflict_async(error))
+            _conclude(attempt, attempt.ended(error), await attempt.conflict_async(error))
             raise
 
 
@@ -218,12 +218,12 @@ async def _async_block(attempt: Attempt) -> AsyncIterator[Any]:
 def _run(make: Callable[[], Attempt], work: Callable[[Any], Any], course: Course) -> Any:
     while True:
         attempt = make()
-        with _marked() as marked:
+        with _marked():
             try:
                 with attempt.opened() as made:
                     result = _settled(work(made))
             except BaseException as error:  # noqa: BLE001 - raised again, unless another attempt is made
-                ended = marked.ended(attempt, error)
+                ended = attempt.ended(error)
                 try:
                     if not _waited(course, attempt, ended):
                         _conclude(attempt, ended, attempt.conflict(error))
@@ -238,12 +238,12 @@ def _run(make: Callable[[], Attempt], work: Callable[[Any], Any], course: Course
 async def _run_async(make: Callable[[], Attempt], work: Callable[[Any], Awaitable[R]], course: Course) -> R:
     while True:
         attempt = make()
-        with _marked() as marked:
+        with _marked():
             try:
                 async with attempt.opened_async() as made:
                     result = await work(made)
             except BaseException as error:  # noqa: BLE001 - raised again, unless another attempt is made
-                ended = marked.ended(attempt, error)
+                ended = attempt.ended(error)
                 try:
                     if not await _waited_async(course, attempt, ended):
                         _conclude(attempt, ended, await attempt.conflict_async(error))
@@ -325,32 +325,18 @@ async def _waited_async(course: Course, attempt: Attempt, ended: Ended) -> bool:
 # ---- how it ended -------------------------------------------------------------------------------
 
 
-class _Marked:
-    """The marker in force during one attempt, and how many ends it had seen before."""
-
-    def __init__(self, marker: Marker) -> None:
-        self._marker = marker
-        self._before = len(marker.ends)
-
-    def ended(self, attempt: Attempt, error: BaseException) -> Ended:
-        """What became of *attempt*, which raised *error*."""
-        marker = self._marker
-        ends = [Commit.ROLLED_BACK] if marker.existed else marker.ends[self._before :]
-        return attempt.ended(error, ends)
-
-
 @contextmanager
-def _marked() -> Iterator[_Marked]:
+def _marked() -> Iterator[None]:
     """Mark what is committed meanwhile: by the request's own marker, else by one for this attempt."""
     request = REQUEST.get()
     if request is not None and request.marker is not None:
-        yield _Marked(request.marker)
+        yield
         return
     marker = Marker(secrets.token_hex(32))
     before = MARKER.get()
     MARKER.set(marker)
     try:
-        yield _Marked(marker)
+        yield
     finally:
         MARKER.set(before)
 
