@@ -160,7 +160,8 @@ def run_transaction(
     when the connection is lost before COMMIT. Each attempt has a transaction of its own; so *work*
     must do nothing else that cannot be done twice. *attempts* counts the first (MAX_RETRY_ATTEMPTS
     unless given); there is none past the deadline of the request under way. While the database is
-    away it is waited for, as long as a request may.
+    away it is waited for, as long as a request may, where holdfast serves the application: elsewhere
+    nobody watches it.
 
     Raises what the last attempt raised, with a note on how often it was made, and what
     `transaction` raises. What may have been committed is never run again.
