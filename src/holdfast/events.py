@@ -90,20 +90,25 @@ class RequestAbandoned(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CleanupFailed(Event):
-    """What an application did after its complete answer failed with its database; nothing is lost."""
+class AfterAnswerFailed(Event):
+    """The database failed what an application did after its complete answer, which the client has.
 
-    name = "cleanup_failed"
-    level = "debug"
+    That may be a background task, whose work is lost, or only the closing of a session.
+    """
+
+    name = "after_answer_failed"
+    level = "warning"
     request_id: str
     method: str
     path: str
-    cause: str
+    status: int
+    category: str
+    error: BaseException = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFailed(Event):
-    """The application let an exception out."""
+    """The application let an exception out. *status* is that of the answer, whoever gave it."""
 
     name = "request_failed"
     level = "error"

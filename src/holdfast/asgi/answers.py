@@ -76,8 +76,11 @@ class Answers:
         """Answer for an attempt that does not end though its deadline has passed."""
         await self.refuse(exchange, "deadline_exceeded")
 
-    def told(self, request: Request, error: BaseException) -> None:
-        """The application let *error* out: tell it once, wherever it goes from here."""
+    def told(self, request: Request, error: BaseException, status: int = 0) -> None:
+        """The application let *error* out: tell it once, wherever it goes from here.
+
+        *status* is that of its own answer, if it gave one.
+        """
         if getattr(error, TOLD, False):
             return
         with contextlib.suppress(AttributeError):  # one with slots is told twice at worst
@@ -88,7 +91,7 @@ class Answers:
                 request_id=request.id,
                 method=request.method,
                 path=request.path,
-                status=fault.status,
+                status=status or fault.status,
                 category=fault.category,
                 error=error,
             )

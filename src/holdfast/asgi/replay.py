@@ -37,6 +37,7 @@ from holdfast.context import Ledger, Request
 from holdfast.databases.adopt import Registry
 from holdfast.databases.database import Database
 from holdfast.events import BUS, Bus
+from holdfast.faults.classify import classify
 from holdfast.guard.allowance import PROCESS_BUDGET
 from holdfast.policy.replay import Commit
 
@@ -339,15 +340,17 @@ class Replay:
 
     def _left(self, exchange: Exchange, error: BaseException | None) -> None:
         """The application's own answer has left; what it let out goes on, but for one thing: that
-        its database failed it after a complete answer is told, and is no error of the request."""
+        its database failed it after a complete answer is told, and is no error of the request. It
+        cannot be known whether that was a background task's work, or a session's last rollback."""
         request = exchange.request
         if error is None:
             return
         if exchange.ended and request.ledger.fault is not None:
-            self.records.forget(request)
-            self.tell.tidied_badly(request, error)
-            return
-        self.answers.told(request, error)
+            fault = classify(error, database=True)
+            if fault.transient:
+                self.tell.failed_after(request, exchange.status, error, fault.category)
+                return
+        self.answers.told(request, error, exchange.status)
         raise error
 
     def answered(self, exchange: Exchange) -> None:

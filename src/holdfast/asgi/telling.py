@@ -5,8 +5,8 @@ from __future__ import annotations
 from holdfast.context import Request
 from holdfast.events import (
     BUS,
+    AfterAnswerFailed,
     Bus,
-    CleanupFailed,
     RequestAbandoned,
     RequestRecovered,
     RequestRefused,
@@ -81,13 +81,15 @@ class Telling:
             )
         )
 
-    def tidied_badly(self, request: Request, error: BaseException) -> None:
+    def failed_after(self, request: Request, status: int, error: BaseException, category: str) -> None:
         """Its answer was complete; what the application did after it failed with its database."""
         self._bus.publish(
-            CleanupFailed(
+            AfterAnswerFailed(
                 request_id=request.id,
                 method=request.method,
                 path=request.path,
-                cause=type(error).__name__,
+                status=status,
+                category=category,
+                error=error,
             )
         )

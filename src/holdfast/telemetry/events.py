@@ -53,7 +53,7 @@ class EventLog:
     def __call__(self, event: events.Event) -> None:
         """Tell *event*."""
         match event:
-            case events.RequestFailed() | events.UncaughtError():
+            case events.RequestFailed() | events.AfterAnswerFailed() | events.UncaughtError():
                 self._tell_error(event)
             case events.RequestRefused():
                 self._tally("refused")
@@ -81,14 +81,17 @@ class EventLog:
         self._probe_told_at[event.database] = now
         return "warning"
 
-    def _tell_error(self, event: events.RequestFailed | events.UncaughtError) -> None:
+    def _tell_error(
+        self, event: events.RequestFailed | events.AfterAnswerFailed | events.UncaughtError
+    ) -> None:
         error = event.error
         fault = classify(error)
-        place = template(event.path if isinstance(event, events.RequestFailed) else event.where)
+        place = template(event.where if isinstance(event, events.UncaughtError) else event.path)
         verdict = self._incidents.count(Fingerprint("holdfast", event.level, type(error).__name__, place))
         fields = {**told(event), **_about_error(error), "category": str(fault.category)}
         if isinstance(event, events.RequestFailed):
             self._tally("failed")
+        if not isinstance(event, events.UncaughtError):
             request = REQUEST.get()
             if request is not None:
                 fields = {**about(request, self._clock.monotonic()), **fields}

@@ -89,6 +89,10 @@ COUNTERS: Final[Mapping[str, tuple[str, Labels]]] = {
     "holdfast_requests_refused": ("Requests that holdfast answered in place of the application.", ("code",)),
     "holdfast_requests_abandoned": ("Held requests whose client left; they were not run.", ()),
     "holdfast_requests_failed": ("Requests whose application let an exception out.", ("category",)),
+    "holdfast_after_answer_failed": (
+        "Requests whose database failed what was to be done after their answer: work may be lost.",
+        (),
+    ),
     "holdfast_commits_in_doubt": (
         "COMMITs whose answer was lost, and whose outcome could not be learned.",
         ("database",),
@@ -267,6 +271,7 @@ _COUNTED: Final[dict[type[events.Event], tuple[str, str | None]]] = {
     events.RequestRefused: ("holdfast_requests_refused", "code"),
     events.RequestAbandoned: ("holdfast_requests_abandoned", None),
     events.RequestFailed: ("holdfast_requests_failed", "category"),
+    events.AfterAnswerFailed: ("holdfast_after_answer_failed", None),
     events.CommitInDoubt: ("holdfast_commits_in_doubt", "database"),
     events.CommitResolved: ("holdfast_commits_resolved", "outcome"),
     work.AnswerReplayed: ("holdfast_answers_replayed", None),

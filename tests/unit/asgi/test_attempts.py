@@ -11,9 +11,7 @@ from failing import Failing, housed
 
 from holdfast.asgi.replay import Rules
 from holdfast.context import STRAYS
-from holdfast.events import (
-    CleanupFailed,
-)
+from holdfast.events import AfterAnswerFailed, RequestFailed
 from holdfast.policy.replay import Commit
 
 KEY = (b"idempotency-key", b"k-1")
@@ -220,18 +218,41 @@ def test_no_back_off_goes_past_the_deadline(run, clock) -> None:
     assert client.status == 500
 
 
-def test_cleaning_up_after_a_complete_answer_may_fail(run, clock) -> None:
-    """The client has its answer; that a session could not be closed afterwards is told, and no error."""
+def test_what_the_database_failed_after_a_complete_answer_is_told(run, clock) -> None:
+    """PRM-3: the client has its answer; a background task's work may be lost, or only a session's close."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await answers(send)
         raise loses(house.main)
 
     house = House(app, clock)
-    client = run(house.ask("POST"))
+    client = run(house.ask("POST", "/orders"))
 
     assert client.status == 200
-    assert len(house.of(CleanupFailed)) == 1
+    (failed,) = house.of(AfterAnswerFailed)
+    assert (failed.method, failed.path, failed.status) == ("POST", "/orders", 200)
+    assert (type(failed.error), failed.level) == (ConnectionResetError, "warning")
+
+
+@pytest.mark.parametrize("coped", [False, True])
+def test_a_bug_after_a_complete_answer_is_told_with_the_status_the_client_had(
+    run, clock, told, coped
+) -> None:
+    """PRM-3: nobody was answered 500."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if coped:
+            loses(house.main)
+        await answers(send, 201)
+        raise ValueError("no such template")
+
+    house = House(app, clock)
+
+    with pytest.raises(ValueError):
+        run(house.ask("POST"))
+
+    assert [one.status for one in told if isinstance(one, RequestFailed)] == [201]
+    assert house.of(AfterAnswerFailed) == []
 
 
 # ── how often ────────────────────────────────────────────────────────────────────────────────────

@@ -145,6 +145,29 @@ def test_refusals_are_told_once_then_counted(bus, book, clock):
     assert len(book.lines) == 220
 
 
+def test_what_failed_after_the_answer_is_told_once_with_its_cause_then_counted(bus, book):
+    """PRM-3, LOG-5: it may be work that is lost, and it happens to many in one outage."""
+    for number in range(50):
+        bus.publish(
+            events.AfterAnswerFailed(
+                request_id="r",
+                method="POST",
+                path=f"/orders/{number}",
+                status=202,
+                category="database_connection",
+                error=ConnectionResetError("gone"),
+            )
+        )
+    bus.publish(back())
+
+    level, _, fields, error = book.of("after_answer_failed")[0]
+    assert (level, type(error)) == ("warning", ConnectionResetError)
+    assert (fields["method"], fields["path"], fields["status"]) == ("POST", "/orders/0", 202)
+    assert (fields["error"], fields["message"]) == ("ConnectionResetError", "gone")
+    assert {line[0] for line in book.of("after_answer_failed")[1:]} == {"debug"}
+    assert book.of("database_recovered")[0][2]["requests_failed"] == 0
+
+
 def test_other_refusals_are_told_on_their_own(bus, book):
     bus.publish(refused("database_unavailable"))
     bus.publish(refused("deadline"))

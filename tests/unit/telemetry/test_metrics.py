@@ -27,6 +27,9 @@ EVENTS: list[events.Event] = [
     events.RequestFailed(
         request_id="r", method="GET", path="/", status=500, category="unknown", error=ValueError()
     ),
+    events.AfterAnswerFailed(
+        request_id="r", method="POST", path="/", status=200, category="unknown", error=ValueError()
+    ),
     events.CommitInDoubt(database="main", request_id="r", cause="reset"),
     events.CommitResolved(database="main", request_id="r", outcome="committed", took_s=0.1),
     work.AnswerReplayed(request_id="r", method="POST", path="/", status=201),
