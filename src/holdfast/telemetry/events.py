@@ -1,15 +1,15 @@
 """Every event of the bus as a structured log line, and every outage as one incident.
 
 What happens to single requests is told at debug; for the rest there is one line when a database
-is lost, one each ten seconds while it is probed, and one summary when it is back. The owner of
-the figures of an outage is `EventLog`; events arrive from any thread.
+is lost, one each ten seconds while it is probed, and one summary when it is back: in the same line,
+or in one of its own as soon as the last of those who waited has been decided. Events arrive from
+any thread.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final, TypeAlias
 
 from holdfast import events
@@ -20,22 +20,12 @@ from holdfast.telemetry.counting import LINE_S, Counted, Fingerprint, Full, Quie
 from holdfast.telemetry.enrichment import about, operation
 from holdfast.telemetry.incidents import Incidents, Summary
 from holdfast.telemetry.lines import frozen, shown
+from holdfast.telemetry.outages import Outage, Outages
+from holdfast.work.events import AnswerReplayed, RequestJournaled
 
 Write: TypeAlias = Callable[[str, str, Mapping[str, Any] | None, BaseException | None], None]
 
 KINDS_TOLD: Final = 5  # kinds of repeated records in the summary
-
-
-@dataclass(slots=True)
-class Outage:
-    """What happened to requests while databases were away."""
-
-    held: int = 0
-    replayed: int = 0
-    recovered: int = 0
-    refused: int = 0
-    failed: int = 0
-    abandoned: int = 0
 
 
 class EventLog:
@@ -45,8 +35,7 @@ class EventLog:
         self._write = write
         self._incidents = incidents
         self._clock = clock
-        self._lock = threading.RLock()
-        self._outage = Outage()
+        self._outages = Outages(clock)
         self._probe_told_at: dict[str, float] = {}
         incidents.report = self._tell_ceased
 
@@ -56,22 +45,29 @@ class EventLog:
             case events.RequestFailed() | events.AfterAnswerFailed() | events.UncaughtError():
                 self._tell_error(event)
             case events.RequestRefused():
-                self._tally("refused")
+                self._tally("refused", event)
                 self._tell_counted(event, Fingerprint("holdfast", event.level, None, event.code))
             case events.RetryScheduled():
                 self._tell_counted(event, Fingerprint("holdfast", event.level, None, event.guard))
+            case events.DatabaseSuspected() | events.DatabaseLost():
+                lost = isinstance(event, events.DatabaseLost)
+                self._settle(self._outages.begins(event.database, lost=lost))
+                self._write(event.level, event.name, told(event), None)
             case events.DatabaseRecovered():
                 self._tell_recovery(event)
             case events.ReconnectAttempted():
                 self._write(self._probe_level(event), event.name, told(event), None)
             case _:
-                self._tally(_TALLIED.get(type(event)))
                 self._write(event.level, event.name, told(event), None)
+                if type(event) in _TALLIED:
+                    self._tally(_TALLIED[type(event)], event)
 
-    def _tally(self, what: str | None) -> None:
-        if what is not None:
-            with self._lock:
-                setattr(self._outage, what, getattr(self._outage, what) + 1)
+    def _tally(self, what: str | None, event: Any) -> None:
+        self._settle(self._outages.count(what, event.request_id))
+
+    def _settle(self, outage: Outage | None) -> None:
+        if outage is not None:
+            self._write("info", "outage_settled", self._figures(outage), None)
 
     def _probe_level(self, event: events.ReconnectAttempted) -> str:
         """Debug, except for one line each ten seconds of an outage."""
@@ -90,7 +86,7 @@ class EventLog:
         verdict = self._incidents.count(Fingerprint("holdfast", event.level, type(error).__name__, place))
         fields = {**told(event), **_about_error(error), "category": str(fault.category)}
         if isinstance(event, events.RequestFailed):
-            self._tally("failed")
+            self._tally("failed", event)
         if not isinstance(event, events.UncaughtError):
             request = REQUEST.get()
             if request is not None:
@@ -127,18 +123,22 @@ class EventLog:
 
     def _tell_recovery(self, event: events.DatabaseRecovered) -> None:
         self._probe_told_at.pop(event.database, None)
-        with self._lock:
-            outage, self._outage = self._outage, Outage()
+        outage = self._outages.ends(event.database)
+        figures = {} if outage is None else self._figures(outage)
+        self._write(event.level, event.name, told(event) | figures, None)
+
+    def _figures(self, outage: Outage) -> dict[str, Any]:
         tally = {f"requests_{one.name}": getattr(outage, one.name) for one in fields(Outage)}
-        summary = _summary(self._incidents.settle())
-        self._write(event.level, event.name, {**told(event), **tally, **summary}, None)
+        return tally | _summary(self._incidents.settle())
 
 
-_TALLIED: Final[dict[type[events.Event], str]] = {
+_TALLIED: Final[dict[type[events.Event], str | None]] = {
     events.RequestHeld: "held",
     events.RequestReplayed: "replayed",
     events.RequestRecovered: "recovered",
     events.RequestAbandoned: "abandoned",
+    RequestJournaled: None,
+    AnswerReplayed: None,
 }
 
 

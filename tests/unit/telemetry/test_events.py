@@ -11,6 +11,8 @@ from holdfast import events
 from holdfast.events import Bus
 from holdfast.telemetry.events import EventLog
 from holdfast.telemetry.incidents import Incidents
+from holdfast.telemetry.outages import DECIDED_S
+from holdfast.work import events as work
 
 
 class Book:
@@ -113,6 +115,93 @@ def test_the_end_of_an_outage_sums_up_what_happened_to_requests(bus, book):
     }
     bus.publish(back())
     assert book.of("database_recovered")[1][2]["requests_held"] == 0
+
+
+def held(request: str) -> events.RequestHeld:
+    return events.RequestHeld(request_id=request, method="GET", path="/", database="main")
+
+
+def recovered(request: str) -> events.RequestRecovered:
+    return events.RequestRecovered(
+        request_id=request, method="GET", path="/", status=200, attempts=1, held_s=1.0
+    )
+
+
+def suspected() -> events.DatabaseSuspected:
+    return events.DatabaseSuspected(database="main", cause="reset")
+
+
+def figures(line: tuple[str, str, dict[str, Any], BaseException | None]) -> dict[str, int]:
+    """Those of the requests in a line, without the zeros."""
+    prefix = "requests_"
+    return {name.removeprefix(prefix): n for name, n in line[2].items() if name.startswith(prefix) and n}
+
+
+@pytest.mark.parametrize("signs", [[lost()], [suspected(), lost()]], ids=["silent", "broken"])
+def test_what_failed_before_an_outage_is_no_part_of_it(bus, book, signs):
+    """PRM-3: a bug of this morning, and a refusal of an hour ago."""
+    bus.publish(failed(KeyError("x")))
+    bus.publish(refused())
+    for sign in signs:
+        bus.publish(sign)
+    bus.publish(failed(OSError("gone")))
+    bus.publish(back())
+
+    assert figures(book.of("database_recovered")[0]) == {"failed": 1}
+
+
+def test_who_was_held_while_it_was_only_suspected_is_counted(bus, book):
+    bus.publish(suspected())
+    bus.publish(held("a"))
+    bus.publish(lost())
+    bus.publish(recovered("a"))
+    bus.publish(back())
+
+    assert figures(book.of("database_recovered")[0]) == {"held": 1, "recovered": 1}
+
+
+def test_those_who_go_when_it_is_back_are_counted_to_their_own_outage(bus, book):
+    """PRM-3: the line at its end says that it is back; the figures follow with the last of them."""
+    for requests in ("abc", "d"):
+        bus.publish(suspected())
+        bus.publish(lost())
+        for request in requests:
+            bus.publish(held(request))
+        bus.publish(back())
+        for request in requests:
+            assert figures(book.lines[-1]) == {}
+            bus.publish(recovered(request))
+
+    assert [figures(line) for line in book.of("database_recovered")] == [{}, {}]
+    first, second = book.of("outage_settled")
+    assert (first[0], figures(first)) == ("info", {"held": 3, "recovered": 3})
+    assert figures(second) == {"held": 1, "recovered": 1}
+
+
+@pytest.mark.parametrize("sign", [suspected(), lost()], ids=["suspected", "lost"])
+def test_an_outage_that_is_followed_by_another_is_told_first(bus, book, sign):
+    bus.publish(lost())
+    bus.publish(held("a"))
+    bus.publish(back())
+    bus.publish(sign)
+
+    assert [line[1] for line in book.lines][-2:] == ["outage_settled", sign.name]
+    assert figures(book.of("outage_settled")[0]) == {"held": 1}
+
+
+def test_one_that_was_written_down_is_decided_and_one_that_was_cut_off_keeps_nobody(bus, book, clock):
+    bus.publish(lost())
+    bus.publish(held("written"))
+    bus.publish(back())
+    bus.publish(work.RequestJournaled(request_id="written", method="POST", path="/", number=1))
+    assert figures(book.of("outage_settled")[0]) == {"held": 1}
+
+    bus.publish(lost())
+    bus.publish(held("cut"))
+    bus.publish(back())
+    clock.jump(DECIDED_S)
+    bus.publish(refused())
+    assert len(book.of("outage_settled")) == 2
 
 
 def test_what_happens_to_single_requests_is_debug(bus, book):
