@@ -9,6 +9,7 @@ any thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from dataclasses import fields
 from typing import Any, Final, TypeAlias
 
@@ -66,8 +67,8 @@ class EventLog:
         self._settle(self._outages.count(what, event.request_id))
 
     def _settle(self, outage: Outage | None) -> None:
-        if outage is not None:
-            self._write("info", "outage_settled", self._figures(outage), None)
+        if outage is not None:  # in no context: it is not the last request's line
+            Context().run(self._write, "info", "outage_settled", self._figures(outage), None)
 
     def _probe_level(self, event: events.ReconnectAttempted) -> str:
         """Debug, except for one line each ten seconds of an outage."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from holdfast import events
+from holdfast.context import REQUEST, Request
 from holdfast.events import Bus
 from holdfast.telemetry.events import EventLog
 from holdfast.telemetry.incidents import Incidents
@@ -20,8 +21,10 @@ class Book:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, dict[str, Any], BaseException | None]] = []
+        self.requests: list[Request | None] = []
 
     def __call__(self, level, event, fields, error) -> None:
+        self.requests.append(REQUEST.get())
         self.lines.append((level, event, dict(fields or {}), error))
 
     def of(self, event: str) -> list[tuple[str, str, dict[str, Any], BaseException | None]]:
@@ -202,6 +205,15 @@ def test_one_that_was_written_down_is_decided_and_one_that_was_cut_off_keeps_nob
     clock.jump(DECIDED_S)
     bus.publish(refused())
     assert len(book.of("outage_settled")) == 2
+
+
+def test_the_line_at_the_end_is_not_the_last_requests(bus, book, under_way):
+    request = under_way("a")
+    for event in (lost(), held("a"), back(), recovered("a")):
+        bus.publish(event)
+
+    assert book.lines[-1][1] == "outage_settled"
+    assert book.requests[-2:] == [request, None]
 
 
 def test_what_happens_to_single_requests_is_debug(bus, book):
