@@ -15,13 +15,22 @@ async def ask(app: App, scope: Scope, within: float = ASK_S) -> Message | None:
     None when it raised, said nothing, or its answer was not complete after *within* seconds.
     """
     listener = _Listener()
+    asked = asyncio.ensure_future(_run(app, scope, listener))
     try:
-        await asyncio.wait_for(app(scope, listener.receive, listener.send), within)
-    except TimeoutError:
-        return listener.start if listener.complete.is_set() else None
+        await asyncio.wait([asked], timeout=within)
+    finally:
+        asked.cancel()  # one that does not end of that is not waited for: it may shield what it does
+    if asked.done():
+        return None if asked.cancelled() or not asked.result() else listener.start
+    return listener.start if listener.complete.is_set() else None
+
+
+async def _run(app: App, scope: Scope, listener: _Listener) -> bool:
+    try:
+        await app(scope, listener.receive, listener.send)
     except Exception:  # noqa: BLE001 - an application that fails has not answered
-        return None
-    return listener.start
+        return False
+    return True
 
 
 class _Listener:

@@ -14,7 +14,7 @@ from functools import partial
 
 import orjson
 
-from holdfast.asgi.asking import ask
+from holdfast.asgi.asking import ASK_S, ask
 from holdfast.asgi.context import request_of
 from holdfast.asgi.cors import Cors
 from holdfast.asgi.health import Health, Reply
@@ -87,7 +87,7 @@ class Pages:
             if not asked_before:
                 await asyncio.wait([asking], timeout=_GRACE_S)
         elif path not in self._unanswered:
-            await asyncio.wait([asking])
+            await asyncio.wait([asking], timeout=ASK_S)
         return self._owned.get(path, False)
 
     def _ask(self, path: str, scope: Scope) -> asyncio.Task[None]:

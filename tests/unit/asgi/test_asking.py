@@ -75,7 +75,7 @@ async def test_a_streamed_preflight_of_starlettes_does_not_stop_the_loop() -> No
     assert found[b"access-control-allow-origin"] == b"https://shop.example"
 
 
-@pytest.mark.parametrize("trouble", ["raises", "silent", "late"])
+@pytest.mark.parametrize("trouble", ["raises", "cancels", "silent", "late"])
 def test_what_fails_has_not_answered(run, clock, trouble: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if trouble == "silent":
@@ -83,9 +83,27 @@ def test_what_fails_has_not_answered(run, clock, trouble: str) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         if trouble == "raises":
             raise RuntimeError("no")
+        if trouble == "cancels":
+            raise asyncio.CancelledError
         await asyncio.sleep(3600)
 
     assert run(ask(app, scope_of())) is None
+
+
+def test_one_that_shields_what_it_does_is_not_waited_for(run, clock) -> None:
+    """Closing a connection to a silent database can take long, whoever is cancelled."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+
+    async def story() -> float:
+        assert await ask(app, scope_of()) is None
+        return float(clock.now)
+
+    assert run(story()) == 1001.0
 
 
 def test_what_it_does_after_a_complete_answer_takes_nothing_back(run, clock) -> None:
