@@ -313,6 +313,7 @@ class _Launch:
         stop = Stop(
             self._server,
             Floor(self._hold, self._front),
+            self._shut_down,
             self._close,
             prestop=self._settings.prestop_s,
             timeout=self._settings.shutdown_timeout_s,
@@ -321,11 +322,12 @@ class _Launch:
         await self._departure.last(status, stop.until)
         return status
 
+    async def _shut_down(self) -> None:
+        message = await self._lifespan.stop() if self._lifespan is not None else None
+        if message:
+            self._told.write("error", "the application's shutdown failed", {"cause": message})
+
     async def _close(self) -> None:
-        if self._lifespan is not None:
-            message = await self._lifespan.stop()
-            if message:
-                self._told.write("error", "the application's shutdown failed", {"cause": message})
         self._hold.close()
 
     async def _abandon(self) -> None:

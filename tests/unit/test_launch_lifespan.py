@@ -88,3 +88,24 @@ def test_a_startup_that_fails_says_why_and_no_secret(tmp_path: Path, kind: str) 
             assert word in told
         for word in ("Traceback", "hunter2", "errors.pydantic.dev", "sqlalche.me", "+---"):
             assert word not in one.output
+
+
+STOPPING = {
+    "hangs": ("await asyncio.sleep(60)", 1, "abandoned the application's own shutdown"),
+    "exits": ("raise SystemExit(3)", 0, "the application's shutdown failed"),
+}
+
+
+@pytest.mark.parametrize("kind", STOPPING)
+def test_a_shutdown_that_goes_wrong_does_not_end_the_stop(tmp_path: Path, kind: str) -> None:
+    """SHD-2, SHD-3: it is named, and every step has run."""
+    after, expected, words = STOPPING[kind]
+    with run(tmp_path, app=shop(after=after), HOLDFAST_SHUTDOWN_TIMEOUT_MS="1000") as one:
+        status, took = one.stop()
+
+        assert status == expected, one.output
+        assert took < 4
+        assert words in one.output
+        steps = [line["step"] for line in one.lines if line["event"] == "stop_step"]
+        assert steps[-1] == "close"
+        assert not [line for line in one.lines if line["event"] == "left with work still going on"]

@@ -25,6 +25,7 @@ class Lifespan:
         self._answers: asyncio.Queue[Message] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
+        self._started = False
 
     async def start(self) -> None:
         """Run the application's startup; raises `LifespanFailed` with its reason."""
@@ -40,15 +41,21 @@ class Lifespan:
         if answer["type"] != "lifespan.startup.complete":
             await asyncio.wait([self._task], timeout=_AFTER_ITS_WORD_S)
             raise LifespanFailed(answer.get("message", "")) from self._error
+        self._started = True
 
     async def stop(self) -> str | None:
         """Run the application's shutdown; why it failed, if it did."""
         if self._task is None or self._task.done():
             return None
+        if not self._started:  # it would take the message for nothing, or never ask for it
+            await self.abandon()
+            return None
         await self._inbox.put({"type": "lifespan.shutdown"})
         answer = await self._answer()
         await asyncio.wait([self._task])
-        return answer.get("message") if answer["type"] == "lifespan.shutdown.failed" else None
+        if answer["type"] == "lifespan.shutdown.failed":
+            return str(answer.get("message", ""))
+        return None if self._error is None else f"{type(self._error).__name__}: {self._error}"
 
     async def abandon(self) -> None:
         """End it without its consent."""

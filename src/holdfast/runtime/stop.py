@@ -56,10 +56,11 @@ class Stage(Protocol):
 
 @dataclass(slots=True)
 class Stop:
-    """One stop: `run` returns the exit status."""
+    """One stop: `run` returns the exit status. *shutdown* is the application's, *close* is ours."""
 
     server: Server
     stage: Stage
+    shutdown: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     prestop: float = 0.0
     timeout: float = 10.0
@@ -139,6 +140,22 @@ class Stop:
         return left
 
     async def _close(self) -> str:
-        await asyncio.wait_for(self.close(), max(0.5, self.until - monotonic()))
-        await self.server.end()
-        return ""
+        try:
+            return await self._shut_down()
+        finally:  # what is ours is put away whatever the application's did
+            await asyncio.wait_for(self.close(), self._left())
+            await self.server.end()
+
+    async def _shut_down(self) -> str:
+        """The application's own shutdown; one that hangs is named and left behind."""
+        allowed = self._left()
+        task = asyncio.ensure_future(self.shutdown())
+        if (await asyncio.wait([task], timeout=allowed))[0]:
+            task.result()
+            return ""
+        task.cancel()
+        self.failed.append("close")
+        return f"abandoned the application's own shutdown: it did not end in {allowed:.1f} s"
+
+    def _left(self) -> float:
+        return max(0.5, self.until - monotonic())

@@ -80,6 +80,43 @@ async def test_one_that_hangs_is_abandoned() -> None:
     assert ended.is_set()
 
 
+async def test_a_shutdown_that_wants_to_end_the_process_only_says_so() -> None:
+    """SHD-3: out of a task, SystemExit ends the loop, and with it the stop."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(COMPLETE)
+        await receive()
+        raise SystemExit(3)
+
+    lifespan = Lifespan(app)
+    await lifespan.start()
+
+    assert await lifespan.stop() == "SystemExit: 3"
+
+
+async def test_one_that_is_still_starting_is_not_asked_to_shut_down() -> None:
+    """SHD-1: it does not listen, and the stop would wait for its whole time."""
+    ended = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    lifespan = Lifespan(app)
+    starting = asyncio.ensure_future(lifespan.start())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait([starting])
+
+    assert await asyncio.wait_for(lifespan.stop(), 3) is None
+    assert ended.is_set()
+
+
 async def test_what_never_started_is_stopped_already() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None: ...
 

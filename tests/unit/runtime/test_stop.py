@@ -91,8 +91,18 @@ class Scene:
         bus = Bus()
         bus.subscribe(self.events.append)
         self.closing: Callable[[], Awaitable[None]] = self._closes
+        self.shutting_down: Callable[[], Awaitable[None]] = self._shuts_down
         server: Any = self.server
-        self.stop = Stop(server, self.stage, lambda: self.closing(), timeout=timeout, bus=bus)
+        self.stop = Stop(
+            server,
+            self.stage,
+            lambda: self.shutting_down(),
+            lambda: self.closing(),
+            timeout=timeout,
+            bus=bus,
+        )
+
+    async def _shuts_down(self) -> None: ...
 
     async def _closes(self) -> None:
         self.log.append("close")
@@ -190,6 +200,31 @@ async def test_a_close_that_hangs_is_given_up() -> None:
 
     assert await asyncio.wait_for(scene.stop.run(), 3) == 1
     assert scene.told["close"].startswith("failed: TimeoutError")
+
+
+@pytest.mark.slow
+async def test_a_shutdown_that_hangs_is_named_and_ours_runs() -> None:
+    """SHD-2."""
+    scene = Scene(timeout=0.05)
+    scene.shutting_down = asyncio.Event().wait
+
+    assert await asyncio.wait_for(scene.stop.run(), 3) == 1
+    assert scene.told["close"] == "abandoned the application's own shutdown: it did not end in 0.5 s"
+    assert scene.log[-2:] == ["close", "end"]
+
+
+async def test_a_shutdown_that_raises_does_not_keep_ours_from_running() -> None:
+    """SHD-3."""
+    scene = Scene()
+
+    async def raises() -> None:
+        raise RuntimeError("broken")
+
+    scene.shutting_down = raises
+
+    assert await scene.stop.run() == 1
+    assert scene.told["close"] == "failed: RuntimeError: broken"
+    assert scene.log[-2:] == ["close", "end"]
 
 
 async def test_a_socket_that_neither_reads_nor_sends_is_ended_early(monkeypatch: pytest.MonkeyPatch) -> None:
