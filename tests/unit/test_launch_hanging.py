@@ -155,3 +155,27 @@ def test_a_stop_in_the_middle_of_a_start_that_hangs(tmp_path: Path, kind: str) -
         assert status == 1, one.output
         assert took < 6
         assert LEFT in one.output
+
+
+FORKING = """
+import multiprocessing, time
+fork = multiprocessing.get_context("fork")
+begun = fork.Event()
+def works():
+    begun.set()
+    time.sleep(60)
+child = fork.Process(target=works)
+child.start()
+begun.wait()
+child.terminate()
+child.join(10)
+print("child ended with", child.exitcode, flush=True)
+async def app(scope, receive, send): ...
+"""
+
+
+def test_a_forked_child_ends_by_a_signal_of_its_own(tmp_path: Path) -> None:
+    """SHD-1: the first signal is ours, and a worker process of the application's is not us."""
+    with run(tmp_path, ready=False, app=FORKING) as one:
+        one.until("child ended with -15")
+        assert "stopping" not in one.output

@@ -7,6 +7,7 @@ in the middle of anything: they put the signal in a queue, which a thread of our
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -27,8 +28,14 @@ class Signals:
     def install(self) -> None:
         """Hear them from now on, to the end of the process. Only the main thread may do this."""
         threading.Thread(target=self._listen, name="holdfast-signals", daemon=True).start()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def undo() -> None:
+            for number, handler in before.items():
+                if signal.getsignal(number) == self._note:
+                    signal.signal(number, handler)
+
+        os.register_at_fork(after_in_child=undo)  # our thread is not there, and the stop is not the child's
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self._came.put(number)
