@@ -19,6 +19,7 @@ from holdfast.events import BUS, RequestFailed
 from holdfast.faults.classify import classify
 from holdfast.faults.codes import CODES
 from holdfast.faults.problem import MEDIA_TYPES, Problem, Style, from_fault, problem, render
+from holdfast.policy.keys import is_final
 
 TOLD = "_holdfast_told"
 _STOCK_BODIES = (b"Internal Server Error",)
@@ -41,7 +42,7 @@ class Answers:
         retry_after = self._retry_after(database)
         if code in _NOT_BLINDLY and request.key is None:
             retry_after = None  # what may be done already is not to be repeated without a key
-        if CODES[code].status in (400, 413, 422):
+        if CODES[code].status in (400, 413, 422) or code == "applied_but_interrupted":
             retry_after = None  # it will be no better then
         told = problem(code, request_id=request.id, instance=exchange.scope["path"], retry_after=retry_after)
         await self._answer(exchange, told)
@@ -50,6 +51,8 @@ class Answers:
     async def again(self, exchange: Exchange, kept: Kept) -> None:
         """Answer with the first answer to the request's key."""
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept.headers]
+        if not is_final(kept.status):  # it is the answer all the same, however often it is asked for
+            headers = [(name, value) for name, value in headers if name.lower() != b"retry-after"]
         body = kept.body
         if body is None:
             body = b""

@@ -12,6 +12,7 @@ from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
 from holdfast.asgi.keys import DatabaseLostError
 from holdfast.context import Marker
 from holdfast.databases.markers import Kept
+from holdfast.policy.keys import is_final
 from holdfast.policy.replay import Commit
 
 if TYPE_CHECKING:
@@ -121,9 +122,14 @@ class Keyed:
 def _binds(exchange: Exchange, answer: Kept) -> bool:
     """Whether *answer* is that of its key from now on.
 
+    One that another attempt may turn is, where something was committed: there is no other attempt then.
     A refusal that a run from the journal was given is the operation's answer, not that of its key: an
     admin may have it run again, and so may its client. What was committed with it binds all the same.
     """
-    if answer.status < 400 or RERUN not in exchange.scope:
-        return True
-    return exchange.request.ledger.commit not in (Commit.NONE, Commit.ROLLED_BACK)
+    commit = exchange.request.ledger.commit
+    if RERUN in exchange.scope:
+        applied = commit not in (Commit.NONE, Commit.ROLLED_BACK)
+        return is_final(answer.status) and (answer.status < 400 or applied)
+    marker = exchange.request.marker
+    marked = marker is not None and marker.database is not None
+    return is_final(answer.status) or (marked and commit is Commit.COMMITTED)

@@ -154,14 +154,14 @@ class Keys:
         request.marker = Marker(claim.name, claim.fingerprint)
 
     def release(self, claim: Claim, request: Request, answer: Kept | None) -> None:
-        """The request is over; *answer* is what left for good."""
+        """The request is over; *answer* is what left and is to be kept."""
         if self._running.get(claim.name) is claim:
             del self._running[claim.name]
         # What still runs for it, beside, must not be taken for a second attempt: the row is there now.
         marker, request.marker = request.marker, None
         marked = None if marker is None or marker.database is None else self._registry.get(marker.database)
         database = marked or claim.database
-        if answer is None or not is_final(answer.status) or database is None:
+        if answer is None or database is None:
             return
         while len(self._unwritten) >= _MOST_UNWRITTEN:
             del self._unwritten[next(iter(self._unwritten))]

@@ -330,6 +330,7 @@ class Replay:
         if request.started:
             return
         told_to_journal(exchange, code)
+        exchange.recorder = None  # what leaves now is not the application's answer
         status = await self.answers.refuse(exchange, code, database)
         self.tell.refused(request, status, code)
 

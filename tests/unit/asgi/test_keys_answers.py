@@ -7,12 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from asgi_stage import Client, ledger, scope_of, turns
+from asgi_stage import Client, ledger, loses, reads, scope_of, turns
 from key_stage import KEY, order, shop
 
 from holdfast.asgi.context import request_of
+from holdfast.policy.keys import name_of
 from holdfast.policy.replay import Commit
 from holdfast.work.events import AnswerReplayed
+
+NAME = name_of("k-1", "POST", "/orders")
 
 
 def test_the_second_time_the_first_answer_is_given(run, clock) -> None:
@@ -160,6 +163,56 @@ def test_an_answer_that_may_turn_does_not(run, clock, status: int) -> None:
 
     assert run(story()) == [status, 201]
     assert app.runs == 2
+
+
+@pytest.mark.parametrize("status", [403, 409, 429, 500, 503])
+def test_an_answer_after_a_commit_stays(run, clock, status: int) -> None:
+    """REQ-5: nothing can turn it any more, and it did leave; asking later changes nothing."""
+    app = shop(clock)
+
+    async def committing(scope: Any, receive: Any, send: Any) -> None:
+        app.runs += 1
+        app._commits(await reads(receive))
+        ledger().settle(Commit.COMMITTED)
+        headers = [(b"retry-after", b"5"), (b"x-app", b"1")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"later"})
+
+    app.house.replay.app = committing
+
+    async def story() -> tuple[Client, Client]:
+        return await order(app), await order(app)
+
+    first, second = run(story())
+
+    assert (first.status, first.headers["retry-after"]) == (status, "5")
+    assert (second.status, second.body, app.runs) == (status, b"later", 1)
+    assert second.headers["idempotent-replayed"] == "true"
+    assert "retry-after" not in second.headers
+
+
+def test_our_own_refusal_after_a_commit_is_no_answer(run, clock) -> None:
+    """The next one is told what is known: that it was saved."""
+    app = shop(clock)
+
+    async def losing(scope: Any, receive: Any, send: Any) -> None:
+        app.runs += 1
+        app._commits(await reads(receive))
+        ledger().settle(Commit.COMMITTED)
+        raise loses(app.house.main)
+
+    app.house.replay.app = losing
+
+    async def story() -> tuple[Client, Client]:
+        first = await order(app)
+        row = app.store.rows[NAME]
+        app.store.rows[NAME] = type(row)(row.fingerprint, 11.0, row.answer)
+        return first, await order(app)
+
+    for client in run(story()):
+        assert (client.status, client.problem["code"]) == (503, "applied_but_interrupted")
+        assert not {"retry-after", "idempotent-replayed"} & set(client.headers)
+    assert app.runs == 1
 
 
 @pytest.mark.parametrize(
