@@ -262,6 +262,14 @@ class Database:
         for wake in woken:
             wake()
 
+    def forget(self, driver: Driver) -> None:
+        """Its application has dropped what *driver* stands for: what is left of its connections is ended."""
+        self.drivers = [one for one in self.drivers if one is not driver]
+        for key, link in list(self.links.items()):
+            if link.driver is driver:
+                self.links.pop(key, None)
+                link.abort()
+
     def end_waits(self) -> None:
         """End what anybody waits for on its connections: statements, and logins. From any thread."""
         for link in list(self.links.values()):

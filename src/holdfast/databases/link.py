@@ -48,6 +48,7 @@ class Link:
         "committing",
         "connection",
         "cut",
+        "driver",
         "ends",
         "generation",
         "idle_limit",
@@ -78,6 +79,7 @@ class Link:
         self.connection = connection  # as the library's pool knows it
         self.generation = generation
         self.used_at = now
+        self.driver: object = None  # whose pool it belongs to
         self.backend = 0  # number of the server's process on the other side; 0: not known
         self.loop: asyncio.AbstractEventLoop | None = None  # of whoever waits on it; None: a thread
         self.idle_limit = 0.0  # seconds unused after which it is surplus; 0: never

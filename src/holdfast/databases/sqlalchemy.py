@@ -8,6 +8,7 @@ a query, and none of the engine-wide event machinery. `docs/decisions/0002` has 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -101,6 +102,8 @@ def _adopt(engine: Any, name: str | None, told: Mapping[str, Any] | None) -> str
         BUS.publish(HookSkipped(library="sqlalchemy", cause=f"{_target(url)}: {error}"))
     else:
         engine._holdfast_hooks = hooks
+    if database.driver is not driver:
+        driver.let_go(partial(database.forget, driver))
     return database.name
 
 

@@ -159,6 +159,7 @@ class Connecting:
             cancel=cancel,
         )
         link.idle_limit = self.driver.idle_limit
+        link.driver = self.driver
         if library is not None:
             link.backend = library.backend(own)
             link.loop = asyncio.get_running_loop() if self._dialect.is_async else None

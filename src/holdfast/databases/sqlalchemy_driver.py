@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from functools import partial
@@ -30,17 +31,36 @@ _CLOSE_S = 1.0  # to wait for the end of a connection: it comes at once, or when
 
 
 class EngineDriver:
-    """The `Driver` of one engine. Its connections are made by the application's own recipe."""
+    """The `Driver` of one engine. Its connections are made by the application's own recipe.
+
+    The first engine of a database is held, for the watch; of further ones nothing keeps the
+    application from dropping them (`let_go`).
+    """
 
     library = "sqlalchemy"
 
     def __init__(self, engine: Engine, told: Mapping[str, Any] | None = None) -> None:
-        self._engine = engine
+        self._held: Engine | None = engine
+        self._known = weakref.ref(engine)
         self._told = told or {}  # what its driver is told of the server
         self.provisional = False  # it stands in for the application's own, which is to come
         self.idle_limit = 0.0  # seconds, when the pool is as we made it
         self.acquiring: set[object] = set()  # callers who are asking the pool for a connection
         self.networked = engine.url.get_backend_name() != "sqlite"
+
+    @property
+    def _engine(self) -> Engine:
+        engine = self._known()
+        if engine is None:
+            message = "the engine was dropped by its application"
+            raise ConnectionAbortedError(message)
+        return engine
+
+    def let_go(self, forgotten: Callable[[], None]) -> None:
+        """Hold the engine no more; *forgotten* is called when it is gone."""
+        engine, self._held = self._held, None
+        if engine is not None:
+            weakref.finalize(engine, forgotten).atexit = False
 
     @property
     def can_knock(self) -> bool:
@@ -79,7 +99,8 @@ class EngineDriver:
 
     def exhausted(self) -> bool:
         """Whether whoever asks the pool now has to wait."""
-        pool: Any = self._engine.pool
+        engine = self._known()
+        pool: Any = None if engine is None else engine.pool
         if not isinstance(pool, QueuePool) or pool.checkedin():
             return False
         overflow = int(pool._max_overflow)  # below 0: without bound
@@ -88,15 +109,17 @@ class EngineDriver:
     def crowded(self) -> bool:
         """Whether so many threads wait for the pool that one more might take the last that could run
         what gives a connection back: applications of threads hold one from thread to thread."""
-        if self._engine.dialect.is_async or not self.exhausted():
+        engine = self._known()
+        if engine is None or engine.dialect.is_async or not self.exhausted():
             return False
-        pool: Any = self._engine.pool
+        pool: Any = engine.pool
         most = int(pool.size() + pool._max_overflow)
         return len(self.acquiring) > max(1, most // 2)
 
     def pool(self) -> dict[str, int]:
         """The pool's figures; a pool without any (NullPool, StaticPool) has none."""
-        pool: Any = self._engine.pool
+        engine = self._known()
+        pool: Any = None if engine is None else engine.pool
         if not hasattr(pool, "checkedin"):
             return {}
         idle, active = pool.checkedin(), pool.checkedout()
