@@ -70,7 +70,7 @@ async def test_a_restart_fails_no_request(shop: Shop, absent: float) -> None:
     assert first - stage.ended_at < 1.0, stage.told()
 
 
-@pytest.mark.parametrize("shop", [ASYNCPG, LITESTAR], ids=by_name)
+@pytest.mark.parametrize("shop", EVERY_SHOP, ids=by_name)
 async def test_three_restarts_in_order_fail_no_request(shop: Shop) -> None:
     """PRM-1: the server that ends its sessions in order says so before it closes them; some are used
     in between."""

@@ -8,6 +8,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from time import monotonic
+from traceback import clear_frames
 from typing import Any
 
 from sqlalchemy.util import await_only, greenlet_spawn
@@ -226,8 +227,11 @@ async def _opened(
     try:
         await task
         return got.pop()
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         if ended and task.cancelled():
+            # psycopg's half-open connection stands in these frames: it would live as long as the error
+            # does, and a server that is stopping waits for whoever has connected and says nothing.
+            clear_frames(error.__traceback__)
             msg = f"database {database.name!r} fell silent while a connection was being opened"
             raise ConnectionAbortedError(msg) from None
         raise
