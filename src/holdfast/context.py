@@ -94,6 +94,7 @@ class Ledger:
         "sent",
         "settled",
         "strays",
+        "unseen",
     )
 
     def __init__(self) -> None:
@@ -105,6 +106,7 @@ class Ledger:
         self.settled = Commit.NONE  # the worst end of a transaction that wrote
         self.fault: Fault | None = None  # the latest transient failure
         self.error: BaseException | None = None  # the exception it was read from
+        self.unseen = False  # something was done past us, and may have written
         self.lost: str | None = None  # name of the database whose connection was lost
         self.crowded: str | None = None  # name of the database whose pool had no connection for it
         self.databases: set[str] = set()  # names of the databases it asked for
@@ -185,6 +187,13 @@ class Request:
         """Whether the method is safe in the sense of RFC 9110."""
         return self.method in SAFE_METHODS
 
+    @property
+    def commit(self) -> Commit:
+        """How what it wrote has ended, as far as anybody can know."""
+        ledger = self.ledger
+        unseen = ledger.unseen and not self.safe
+        return worst(ledger.commit, Commit.UNKNOWN) if unseen else ledger.commit
+
     def may_run_again(self, *, body_kept: bool = False) -> bool:
         """Whether this request could be run again if its attempt failed now.
 
@@ -199,7 +208,7 @@ class Request:
                 safe=self.safe,
                 keyed=self.key is not None,
                 sent=ledger.sent > 0 or stray,
-                commit=worst(ledger.commit, Commit.UNKNOWN) if stray else ledger.commit,
+                commit=worst(ledger.commit, Commit.UNKNOWN) if stray else self.commit,
                 started=self.started,
                 body_whole=self.body_whole or body_kept,
             )

@@ -248,7 +248,7 @@ async def test_what_was_done_on_the_drivers_own_connection_is_in_doubt(shop: Hoo
     with requested("POST", key="k") as request:
         await shop.run(work)
 
-    assert request.ledger.commit is Commit.UNKNOWN
+    assert request.commit is Commit.UNKNOWN
     assert not request.may_run_again()
 
 

@@ -313,7 +313,7 @@ class Replay:
         lost = self._unresolved(exchange, error) and ledger.lost is not None
         doubt = ledger.commit in (Commit.UNKNOWN, Commit.SENT)
         if lost or doubt:
-            code = _code_of(ledger.commit)
+            code = _code_of(request.commit)
             await self.postponing.give_up(exchange, code, self._registry.get(ledger.lost or ""))
         elif error is not None and (exchange.kept is None or self.answers.is_stock(exchange)):
             self.answers.told(request, error)

@@ -61,3 +61,27 @@ def fileno(connection: Any) -> Callable[[], int]:
         return -1
 
     return tell
+
+
+def telling(factory: type[Any], told: Callable[[Any, Any], None]) -> type[Any]:
+    """A class of cursors like *factory*; *told* is called with the connection and what they send."""
+
+    class Telling(factory):  # type: ignore[misc]
+        def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            told(self.connection, query)
+            return super().execute(query, *args, **kwargs)
+
+        def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
+            told(self.connection, query)
+            super().executemany(query, *args, **kwargs)
+
+        def stream(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            told(self.connection, query)
+            return super().stream(query, *args, **kwargs)
+
+        def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
+            told(self.connection, statement)
+            return super().copy(statement, *args, **kwargs)
+
+    Telling.__name__, Telling.__qualname__ = factory.__name__, factory.__qualname__
+    return Telling

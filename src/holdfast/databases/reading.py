@@ -39,7 +39,7 @@ _HARMLESS = frozenset(
     intersect is join json_agg json_build_object json_extract jsonb_agg jsonb_build_object julianday lag
     last_value lateral lead least left length like limit lower ltrim max md5 min not now null nullif
     numeric offset on or order over partition pg_catalog.pg_table_is_visible pg_catalog.version rank
-    recursive replace right round row row_number rtrim select similarity similar some split_part
+    recursive replace right round row row_number rtrim select set_config similarity similar some split_part
     sqlite_version strftime string_agg strpos substr substring sum table then timestamp to_char to_date
     to_timestamp to_tsquery to_tsvector total trim true typeof union unnest upper using values varchar
     version when where window with within

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable
 from time import monotonic
 from traceback import clear_frames
@@ -35,7 +36,10 @@ AWAY = Fault(
 
 
 class Connecting:
-    """What stands in for `connect` of one engine's dialect. *failed* judges what it raises."""
+    """What stands in for `connect` of one engine's dialect.
+
+    *failed* judges what it raises; *sending* is told what a cursor of the driver's own sends.
+    """
 
     def __init__(
         self,
@@ -43,11 +47,14 @@ class Connecting:
         database: Database,
         driver: EngineDriver,
         failed: Callable[[BaseException], None],
+        sending: Callable[[Any, Any], None],
     ) -> None:
         self.database = database
         self.driver = driver
         self._dialect = dialect
         self._failed = failed
+        self._sending = sending
+        self._cursors: dict[type[Any], type[Any]] = {}  # what stands in for each class of cursors
         self._library = LIBRARIES.get(dialect.driver)
         self._connect = dialect.connect
         self._plain = False  # a pooler in between refused our startup settings
@@ -147,6 +154,7 @@ class Connecting:
             abort, fileno = library.aborter(own), library.fileno(own)
             if not self._dialect.is_async:
                 cancel = library.canceller(own)
+                own.cursor_factory = self._telling(own.cursor_factory)
             if fileno is not None and REGISTRY.rules.active:
                 keep_alive(fileno())
         now = monotonic()
@@ -167,6 +175,14 @@ class Connecting:
         database.heard_at = now
         return link
 
+    def _telling(self, factory: type[Any]) -> type[Any]:
+        assert self._library is not None
+        cursors = self._cursors
+        if factory not in cursors:
+            cursors[factory] = made = self._library.telling(factory, _weakly(self._sending))
+            cursors[made] = made
+        return cursors[factory]
+
     def interruptible(self, acquire: Callable[[], Any]) -> Any:
         """Wait for a connection of an exhausted pool in a task beside, so that the watch can end
         the wait when the connections that it hopes for fall silent."""
@@ -175,6 +191,19 @@ class Connecting:
             return await_only(hoped)
         except ConnectionAbortedError as error:
             raise self.away(REQUEST.get()) from error
+
+
+def _weakly(told: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """*told*, a method, for as long as its object lives: a class refers to itself, and what it holds
+    would outlive an engine that its application has dropped."""
+    method = weakref.WeakMethod(told)
+
+    def tell(connection: Any, statement: Any) -> None:
+        alive = method()
+        if alive is not None:
+            alive(connection, statement)
+
+    return tell
 
 
 def _patience(request: Request | None, database: Database) -> float | None:

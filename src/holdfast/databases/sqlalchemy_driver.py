@@ -291,10 +291,11 @@ def touched(dialect: Any, connection: Any, statement: str, parameters: tuple[Any
     translated into what SQLAlchemy expects all the same.
     """
     execute = getattr(LIBRARIES.get(dialect.driver), "execute", None) if dialect.is_async else None
-    translate = getattr(connection.dbapi_connection, "_handle_exception", None)
+    adapter = connection.dbapi_connection
+    translate = getattr(adapter, "_handle_exception", None)
     if execute is not None and translate is not None:
         try:
-            return int(await_only(execute(connection.driver_connection, statement, parameters)))
+            return int(await_only(execute(adapter.driver_connection, statement, parameters)))
         except Exception as error:
             translate(error)  # raises the adapter's word for it
             raise

@@ -22,6 +22,7 @@ from holdfast.databases.sqlalchemy_again import ATTEMPTS, exchange, may_send_aga
 from holdfast.databases.sqlalchemy_commit import Commits
 from holdfast.databases.sqlalchemy_connect import AWAY, Connecting
 from holdfast.databases.sqlalchemy_driver import EngineDriver
+from holdfast.databases.sqlalchemy_raw import Past
 from holdfast.events import BUS, StatementSentAgain
 from holdfast.faults.category import Category, Fault, Outcome
 from holdfast.faults.classify import classify
@@ -57,7 +58,10 @@ class Hooks:
         self.database = database
         self.driver = driver
         self._dialect = engine.dialect
-        self.connecting = Connecting(engine.dialect, database, driver, lambda error: self.failed(None, error))
+        self.past = Past(self)
+        self.connecting = Connecting(
+            engine.dialect, database, driver, lambda error: self.failed(None, error), self.past.sending
+        )
         self.commits = Commits(self)
 
     def install(self) -> None:
@@ -77,6 +81,7 @@ class Hooks:
         for name in ("do_close", "do_terminate"):
             setattr(dialect, name, self._closing(getattr(dialect, name)))
         dialect.connect = self.connecting.connect
+        dialect.get_driver_connection = self.past.lending(dialect.get_driver_connection)
         _hand_on(self.engine, self._acquiring(self.engine.raw_connection))
         if not self.commits.table.off:
             self.database.markers = self.commits.table
@@ -167,15 +172,19 @@ class Hooks:
             link.request = request
         if reads:
             return False
+        self.wrote(link, request)
+        if not (self._autocommits(link) or commits(statement)):
+            return False
+        self.commits.sent(link)
+        return True
+
+    def wrote(self, link: Link, request: Request | None) -> None:
+        """The transaction on *link* writes, and has not ended."""
         if not link.wrote:
             link.wrote = True
             link.ledger = None if request is None else request.ledger
             if link.ledger is not None:
                 link.ledger.open_writes += 1
-        if not (self._autocommits(link) or commits(statement)):
-            return False
-        self.commits.sent(link)
-        return True
 
     def _autocommits(self, link: Link) -> bool:
         connection = link.connection
@@ -305,10 +314,7 @@ class Hooks:
     def _checked_in(self, connection: Any, *_: Any) -> None:
         link = self.database.links.get(id(connection))
         if link is not None:
-            request = link.request
-            if not link.seen and request is not None and not request.safe:
-                # Nothing went through the dialect: what the driver's own connection did, nobody saw.
-                request.ledger.settle(Commit.UNKNOWN)
+            self.past.given_back(link)
             link.out = False
             link.request = None
             link.used_at = monotonic()
