@@ -18,7 +18,7 @@ from holdfast.databases.markers import Kept
 from holdfast.events import BUS, RequestFailed
 from holdfast.faults.classify import classify
 from holdfast.faults.codes import CODES
-from holdfast.faults.problem import MEDIA_TYPES, Problem, Style, from_fault, problem, render
+from holdfast.faults.problem import MEDIA_TYPES, Problem, Style, debug_of, from_fault, problem, render
 from holdfast.policy.keys import is_final
 
 TOLD = "_holdfast_told"
@@ -44,7 +44,13 @@ class Answers:
             retry_after = None  # what may be done already is not to be repeated without a key
         if CODES[code].status in (400, 413, 422) or code == "applied_but_interrupted":
             retry_after = None  # it will be no better then
-        told = problem(code, request_id=request.id, instance=exchange.scope["path"], retry_after=retry_after)
+        told = problem(
+            code,
+            request_id=request.id,
+            instance=exchange.scope["path"],
+            retry_after=retry_after,
+            debug=None if self._production else _why(request, database),
+        )
         await self._answer(exchange, told)
         return told.status
 
@@ -128,3 +134,12 @@ class Answers:
         start: Message = {"type": "http.response.start", "status": told.status, "headers": headers}
         sent = b"" if request.method == "HEAD" else body
         await exchange.answer(start, {"type": "http.response.body", "body": sent})
+
+
+def _why(request: Request, database: Database | None) -> str | None:
+    """What a developer wants to know of a refusal."""
+    away = None if database is None else f"database {database.name!r} ({database.target}): {database.cause}"
+    error = request.ledger.error
+    if error is None:
+        return away
+    return debug_of(error) if away is None else f"{away}\n{debug_of(error)}"

@@ -1,14 +1,16 @@
 """The one format of every error: RFC 9457's problem details, made from a verdict.
 
 In production a problem says what the table of codes says, and names columns; nothing of an
-exception's text, of the program or of the place where it happened reaches it.
+exception's text, of the program or of the place where it happened reaches it. Elsewhere its `debug`
+tells all of that, redacted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from traceback import walk_tb
 from typing import Any, Literal
 
 from holdfast.faults.category import Category, Fault
@@ -18,6 +20,8 @@ from holdfast.faults.redact import redact_text
 Style = Literal["problem", "simple"]
 MEDIA_TYPES: Mapping[str, str] = {"problem": "application/problem+json", "simple": "application/json"}
 TYPE = "urn:holdfast:problem:"  # followed by the code
+_MOST_PLACES = 12
+_MOST_CAUSES = 5
 
 _DUPLICATES = frozenset(
     {
@@ -82,6 +86,7 @@ def problem(
     instance: str | None = None,
     retry_after: float | None = None,
     details: Sequence[FieldError] = (),
+    debug: str | None = None,
 ) -> Problem:
     """The problem that *code* names; raises KeyError when it is none of `CODES`."""
     text = CODES[code]
@@ -96,6 +101,7 @@ def problem(
         request_id=request_id,
         retry_after=retry_after,
         details=tuple(details),
+        debug=debug,
     )
 
 
@@ -127,7 +133,7 @@ def from_fault(
         status=fault.status,
         category=fault.category if fault.status < 500 or fault.category not in _OF_CLIENT else told.category,
         detail=_same(fault.fields) if code == "duplicate_key" and fault.fields else told.detail,
-        debug=None if production or exc is None else _debug(exc),
+        debug=None if production or exc is None else debug_of(exc),
     )
 
 
@@ -184,8 +190,29 @@ def _same(fields: Sequence[str]) -> str:
     return f"An entry with the same {names} exists already."
 
 
-def _debug(exc: BaseException) -> str:
-    """What a developer wants to read; an exception may refuse to be read."""
+def debug_of(exc: BaseException) -> str:
+    """What a developer wants to read: the error, the places it came through, what caused it."""
+    lines: list[str] = []
+    for link in _chain(exc):
+        lines.append(f"caused by {_text(link)}" if lines else _text(link))
+        passed = list(walk_tb(link.__traceback__))[-_MOST_PLACES:]
+        lines += [
+            f"  at {frame.f_code.co_filename}:{line} in {frame.f_code.co_qualname}" for frame, line in passed
+        ]
+    return "\n".join(lines)
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = exc
+    for _ in range(_MOST_CAUSES):  # a chain may be a ring
+        if link is None:
+            return
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _text(exc: BaseException) -> str:
+    """An exception may refuse to be read."""
     name = type(exc).__qualname__
     try:
         return redact_text(f"{name}: {exc}")

@@ -145,6 +145,21 @@ def test_who_waits_too_long_is_told(run, clock) -> None:
     assert (refused.code, refused.held_s) == ("database_unavailable", 10.0)
 
 
+def test_in_development_a_refusal_says_which_database_and_why(run, clock) -> None:
+    """ERR-4; in production nothing of it leaves."""
+
+    async def story(house: House) -> Client:
+        away(house.main)
+        return await house.ask("GET", "/items/7")
+
+    told = run(story(housed(Shop(), clock, production=False))).problem
+    kept = run(story(housed(Shop(), clock))).problem
+
+    assert told["debug"].splitlines()[0] == "database 'main' (db:5432): refused"
+    assert "  at " in told["debug"]
+    assert "debug" not in kept
+
+
 def test_who_waits_too_long_inside_is_refused_once_and_recovers_never(run, clock) -> None:
     """PRM-3: one refusal, told as that; and what its attempt logged may be read now."""
     house = housed(Shop(), clock)

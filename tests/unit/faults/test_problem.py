@@ -83,6 +83,35 @@ def test_a_developer_is_told_the_redacted_text_and_a_client_never_is() -> None:
     assert "ada" not in str(told(exc, production=False).debug)
 
 
+def test_a_developer_is_told_the_places_and_the_causes() -> None:
+    """ERR-4."""
+
+    def dial() -> None:
+        raise ConnectionRefusedError("postgresql://app:hunter2@db/shop refused")
+
+    def order() -> None:
+        try:
+            dial()
+        except ConnectionRefusedError as error:
+            raise ValueError("no order") from error
+
+    with pytest.raises(ValueError) as raised:
+        order()
+    told_so = str(told(raised.value, production=False).debug)
+
+    first, *_, last = told_so.splitlines()
+    assert first == "ValueError: no order"
+    assert "caused by ConnectionRefusedError: postgresql://app:***@db/shop refused" in told_so
+    assert last.startswith(f"  at {__file__}:") and last.endswith(".dial")
+
+
+def test_a_ring_of_causes_has_an_end() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+
+    assert str(told(one, production=False).debug).count("caused by") == 4
+
+
 def test_an_exception_that_cannot_be_read_is_named() -> None:
     class Mute(Exception):
         def __str__(self) -> str:
