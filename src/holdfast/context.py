@@ -87,6 +87,7 @@ class Ledger:
         "crowded",
         "databases",
         "error",
+        "failed_at",
         "fault",
         "lost",
         "open_writes",
@@ -106,6 +107,7 @@ class Ledger:
         self.settled = Commit.NONE  # the worst end of a transaction that wrote
         self.fault: Fault | None = None  # the latest transient failure
         self.error: BaseException | None = None  # the exception it was read from
+        self.failed_at = 0  # how many statements had been sent then
         self.unseen = False  # something was done past us, and may have written
         self.lost: str | None = None  # name of the database whose connection was lost
         self.crowded: str | None = None  # name of the database whose pool had no connection for it
@@ -115,6 +117,15 @@ class Ledger:
     def commit(self) -> Commit:
         """What is known of the attempt's writes."""
         return worst(self.settled, Commit.SENT) if self.pending else self.settled
+
+    def fail(self, fault: Fault, error: BaseException) -> None:
+        """Something failed that may pass."""
+        self.fault, self.error, self.failed_at = fault, error, self.sent
+
+    @property
+    def overcome(self) -> bool:
+        """Whether the application has gone on after the latest failure: what it answers is about that."""
+        return self.sent > self.failed_at
 
     def settle(self, commit: Commit) -> None:
         """A transaction that wrote has ended so."""

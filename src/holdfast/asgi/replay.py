@@ -310,7 +310,7 @@ class Replay:
         request = exchange.request
         ledger = request.ledger
         self.records.release(request)
-        lost = self._unresolved(exchange, error) and ledger.lost is not None
+        lost = self._unresolved(exchange, error) and ledger.lost is not None and not _overcome(ledger, error)
         doubt = ledger.commit in (Commit.UNKNOWN, Commit.SENT)
         if lost or doubt:
             code = _code_of(request.commit)
@@ -372,6 +372,11 @@ class Replay:
         """Let others go in its place."""
         while exchange.turns:
             self.door.went(exchange.turns.pop(), answered=answered)
+
+
+def _overcome(ledger: Ledger, error: BaseException | None) -> bool:
+    """Whether the application tried again itself, and its answer is about what it found then."""
+    return ledger.overcome and (error is None or not classify(error, database=True).transient)
 
 
 def _code_of(commit: Commit) -> str:

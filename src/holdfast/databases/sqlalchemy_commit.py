@@ -234,7 +234,7 @@ class Commits:
         marker.existed, marker.database = True, self._database.name
         applied = AlreadyAppliedError(f"the work of key {marker.key[:8]}… was applied before")
         if link.ledger is not None:
-            link.ledger.fault, link.ledger.error = UNMARKED, applied
+            link.ledger.fail(UNMARKED, applied)
         raise applied
 
     def _prepared(self, link: Link) -> bool:
@@ -258,7 +258,7 @@ class Commits:
             return
         self.table.turn_off(said(error))
         if link.ledger is not None:
-            link.ledger.fault, link.ledger.error = UNMARKED, error
+            link.ledger.fail(UNMARKED, error)
 
     def _numbered(self, link: Link, connection: Any) -> str | None:
         """The transaction's number, where commits without a marker are asked about by it."""

@@ -109,7 +109,8 @@ class Connecting:
         error.sqlstate = _NO_CONNECTION  # type: ignore[attr-defined]
         if request is not None:
             ledger = request.ledger
-            ledger.fault, ledger.error, ledger.lost = AWAY, error, database.name
+            ledger.fail(AWAY, error)
+            ledger.lost = database.name
         return error
 
     def _watched(self, args: Any, params: Any) -> Any:

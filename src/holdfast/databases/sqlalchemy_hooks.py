@@ -264,7 +264,8 @@ class Hooks:
                 request = REQUEST.get()
                 if request is not None:
                     ledger = request.ledger
-                    ledger.fault, ledger.error, ledger.crowded = POOL_EXHAUSTED, error, self.database.name
+                    ledger.fail(POOL_EXHAUSTED, error)
+                    ledger.crowded = self.database.name
                 raise
             finally:
                 driver.acquiring.discard(caller)
@@ -345,7 +346,7 @@ class Hooks:
         request = REQUEST.get()
         if request is not None:
             ledger = request.ledger
-            ledger.fault, ledger.error = (fault if fault.transient else AWAY), error
+            ledger.fail(fault if fault.transient else AWAY, error)
             if lost:
                 ledger.lost = self.database.name
         if lost and not (link is not None and link.cut):

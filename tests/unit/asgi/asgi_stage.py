@@ -177,9 +177,10 @@ def loses(database: Database, *, sent: int = 1) -> ConnectionResetError:
     """The attempt under way loses its connection: what the hooks would write. The error to raise."""
     error = ConnectionResetError("connection lost")
     one = ledger()
-    one.fault, one.error, one.lost = LOST, error, database.name
     one.attempts += 1
     one.sent += sent
+    one.fail(LOST, error)
+    one.lost = database.name
     return error
 
 
@@ -187,9 +188,9 @@ def races() -> RuntimeError:
     """The attempt under way loses a race with another transaction, and was rolled back."""
     error = RuntimeError("could not serialize access")
     one = ledger()
-    one.fault, one.error = RACE, error
     one.attempts += 1
     one.sent += 1
+    one.fail(RACE, error)
     return error
 
 

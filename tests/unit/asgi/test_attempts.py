@@ -52,6 +52,33 @@ def test_the_truth_table(run, clock, commit, method, keyed, sent, expected) -> N
     assert (client.status, code, app.runs) == expected
 
 
+@pytest.mark.parametrize("answer", [409, 500])
+def test_an_application_that_tried_again_itself_gives_its_own_answer(run, clock, answer) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        loses(house.main)
+        ledger().sent += 1  # its own second attempt
+        await answers(send, answer, b"its own word")
+
+    house = House(app, clock)
+
+    client = run(house.ask("POST"))
+
+    assert (client.status, client.body) == (answer, b"its own word")
+
+
+def test_one_that_only_noted_its_failure_does_not(run, clock) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        error = loses(house.main)
+        ledger().sent += 1  # a line in its table of failures
+        raise error
+
+    house = House(app, clock)
+
+    client = run(house.ask("POST"))
+
+    assert (client.status, client.problem["code"]) == (503, "database_unavailable")
+
+
 def test_a_commit_still_on_its_way_is_in_doubt(run, clock) -> None:
     """Whatever ended it: a COMMIT that has been sent is never run again."""
 

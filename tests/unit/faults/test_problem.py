@@ -102,7 +102,8 @@ def test_a_developer_is_told_the_places_and_the_causes() -> None:
     first, *_, last = told_so.splitlines()
     assert first == "ValueError: no order"
     assert "caused by ConnectionRefusedError: postgresql://app:***@db/shop refused" in told_so
-    assert last.startswith(f"  at {__file__}:") and last.endswith(".dial")
+    assert last.startswith(f"  at {__file__}:")
+    assert last.endswith(".dial")
 
 
 def test_a_ring_of_causes_has_an_end() -> None:
