@@ -8,6 +8,7 @@
     waits         client left                     dropped
     waits, and    one like it came too late       refused too, before it: what is written down
     postponable   to wait                         keeps its order
+    has its turn  answers, fails, or lingers      the next one goes
 
 The owner of a door is the server's loop: every method is called there, and what the watch's
 thread has to say is handed over with `call_soon_threadsafe`. After an outage those who waited go
@@ -21,6 +22,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic, process_time
 
 from holdfast.asgi.body import Body
@@ -30,6 +32,7 @@ from holdfast.databases.database import Database
 from holdfast.databases.monitor import Drained
 from holdfast.events import BUS, Bus, RequestHeld
 
+LONGEST_TURN_S = 0.5  # whoever lingers waits for something else, or is slow: others need not wait for it
 _LOOK_AGAIN_S = 0.02
 
 
@@ -104,7 +107,8 @@ class Door:
     async def wait(
         self, database: Database, request: Request, body: Body, *, entered: bool = False
     ) -> Verdict:
-        """Wait until it is *request*'s turn. With GO, `went` has to be called when its answer begins.
+        """Wait until it is *request*'s turn. With GO, a `Turn` has to be made, and given back when its
+        answer begins.
 
         *entered* says that the application has begun with it, and the database failed underneath.
         """
@@ -154,7 +158,7 @@ class Door:
         return verdict
 
     def went(self, database: Database, *, answered: bool) -> None:
-        """The answer to a request that was let go begins to leave, or it has failed again."""
+        """A request that was let go is no longer waited for."""
         line = self._line_of(database)
         line.going -= 1
         if answered:
@@ -245,3 +249,22 @@ class Door:
 
     def _refresh_shut(self) -> None:
         self.shut = self.stopping or any(line.database.away or len(line) for line in self._lines.values())
+
+
+class Turn:
+    """Leave to use a database again, given to one request; its place goes to the next one once."""
+
+    __slots__ = ("_database", "_door", "_lingers")
+
+    def __init__(self, door: Door, database: Database) -> None:
+        self._door: Door | None = door
+        self._database = database
+        lingers = partial(self.give_back, answered=True)
+        self._lingers = asyncio.get_running_loop().call_later(LONGEST_TURN_S, lingers)
+
+    def give_back(self, *, answered: bool) -> None:
+        """The answer to its request begins to leave, or it has failed again."""
+        door, self._door = self._door, None
+        if door is not None:
+            self._lingers.cancel()
+            door.went(self._database, answered=answered)

@@ -23,9 +23,9 @@ from holdfast.asgi.types import Message, Scope, Send
 from holdfast.context import Request
 
 if TYPE_CHECKING:
+    from holdfast.asgi.door import Turn
     from holdfast.asgi.keys import Claim
     from holdfast.asgi.replay import Replay
-    from holdfast.databases.database import Database
 
 KEPT_BYTES = 65536
 KEPT_S = 1.0
@@ -65,7 +65,7 @@ class Exchange:
         self.ended = False  # the answer is complete, or not ours to give any more
         self.expired = False  # past the deadline
         self.replays = 0
-        self.turns: list[Database] = []  # that it was let go for, and that have not been given back
+        self.turns: list[Turn] = []  # that have not been given back
         self.claim: Claim | None = None  # on its key
         self.recorder: Recorder | None = None  # of the answer, where it is kept under the key
         self.context = copy_context()  # as it was before the first attempt

@@ -23,7 +23,7 @@ from holdfast.asgi.answers import Answers
 from holdfast.asgi.attempts import fresh, in_own_task
 from holdfast.asgi.body import Body
 from holdfast.asgi.deadlines import Deadlines
-from holdfast.asgi.door import Door
+from holdfast.asgi.door import Door, Turn
 from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.journaling import Journaling
 from holdfast.asgi.keyed import Keyed
@@ -208,7 +208,7 @@ class Replay:
         request = exchange.request
         verdict = await self.door.wait(database, request, exchange.body, entered=entered)
         if verdict is Verdict.GO:
-            exchange.turns.append(database)
+            exchange.turns.append(Turn(self.door, database))
             if not await exchange.body.has_left_beyond():
                 return True
             self.give_up_turns(exchange, answered=False)
@@ -371,7 +371,7 @@ class Replay:
     def give_up_turns(self, exchange: Exchange, *, answered: bool) -> None:
         """Let others go in its place."""
         while exchange.turns:
-            self.door.went(exchange.turns.pop(), answered=answered)
+            exchange.turns.pop().give_back(answered=answered)
 
 
 def _overcome(ledger: Ledger, error: BaseException | None) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asgi_stage import Client, House, answers, away, back, ledger, loses, turns
 
+from holdfast.asgi.door import LONGEST_TURN_S
 from holdfast.events import RequestRecovered
 
 FIRST = 4  # turns that are out at once after an outage
@@ -32,6 +33,9 @@ class Lingering:
                 await send({"type": "http.response.start", "status": 200, "headers": []})
                 await self.closing.wait()
                 await send({"type": "http.response.body", "body": b""})
+            case "/poll":
+                await self.closing.wait()
+                await answers(send)
             case "/mail":
                 await answers(send, 202)
                 await self.closing.wait()
@@ -72,6 +76,35 @@ def test_what_goes_on_after_its_answer_began_keeps_nobody_waiting(run, clock, pa
     line = house.door._lines["main"]
     assert (line.going, clock.now) == (0, 1000.0)
     assert len(house.of(RequestRecovered)) == FIRST + 3, "each is told once"
+
+
+def test_who_lingers_before_its_answer_keeps_others_waiting_for_half_a_second(run, clock) -> None:
+    """REQ-3: long polls, or slow reports, as many as there are turns."""
+    app = Lingering()
+    app.house = house = House(app, clock)
+
+    async def story() -> None:
+        app.closing.set()
+        for each in ("/poll", "/orders"):
+            await house.ask("GET", each)
+        app.closing.clear()
+        away(house.main)
+        await turns()
+        staying = [house.asks("GET", "/poll") for _ in range(FIRST)]
+        await turns()
+        held = [house.asks("GET", "/orders") for _ in range(3)]
+        await turns()
+        back(house.main)
+        await asyncio.gather(*held)
+
+        assert clock.now == 1000.0 + LONGEST_TURN_S
+        assert [one.done() for one in staying] == [False] * FIRST
+        app.closing.set()
+        await asyncio.gather(*staying)
+
+    run(story())
+
+    assert house.door._lines["main"].going == 0, "each turn is given back once"
 
 
 def test_each_turn_is_given_back_once_and_as_answered(run, clock, monkeypatch) -> None:
