@@ -7,6 +7,7 @@ import re
 _KEY = re.compile(r"\(([^\n]{1,2000}?)\)=\(")
 _CALL = re.compile(r"\w+\(\(?(\w+)\)?(?:::[\w ]+)?\)", re.ASCII)
 _SQLITE = re.compile(r"(?:UNIQUE|NOT NULL) constraint failed: ([\w., ]+)")
+_SQLITE_INDEX = re.compile(r"UNIQUE constraint failed: index '([^'\n]{1,200})'")
 _MYSQL = re.compile(r"(?:for key '(?:[\w$]{1,64}\.)?|(?:Column|Field|column) ')([\w$]{1,64})'")
 _MOST = 4096  # characters of a message that are looked at
 
@@ -33,7 +34,13 @@ def in_detail(detail: str) -> tuple[str, ...]:
 
 
 def in_sqlite(message: str) -> tuple[str, ...]:
-    """The columns in SQLite's ``UNIQUE constraint failed: items.name, items.shop``."""
+    """The columns in SQLite's ``UNIQUE constraint failed: items.name, items.shop``.
+
+    Of an index over an expression it tells the name alone, and so do we.
+    """
+    index = _SQLITE_INDEX.search(message[:_MOST])
+    if index:
+        return (index[1],)
     found = _SQLITE.search(message[:_MOST])
     if not found:
         return ()

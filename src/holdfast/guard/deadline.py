@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
 from holdfast.clock import SYSTEM_CLOCK, Clock
@@ -25,19 +24,33 @@ def time_left(clock: Clock = SYSTEM_CLOCK) -> float | None:
     return None if moment == NEVER else left(moment, clock.monotonic())
 
 
-@contextmanager
-def deadline_in(seconds: float, clock: Clock = SYSTEM_CLOCK) -> Iterator[float]:
+def deadline_in(seconds: float, clock: Clock = SYSTEM_CLOCK) -> AbstractContextManager[float]:
     """Bound the guards and statements inside the block to *seconds* from now, or to what is left if less.
 
     Gives the moment in force (monotonic seconds). It tells, it does not interrupt.
     """
-    before = DEADLINE.get()
-    moment = shrink(deadline_at(), clock.monotonic(), seconds)
-    DEADLINE.set(moment)
-    try:
-        yield moment
-    finally:
-        DEADLINE.set(before)
+    return _Block(seconds, clock)
+
+
+class _Block:
+    """A generator would write a traceback onto an exception that is passing through: frozen ones, as
+    dataclasses make them, refuse that."""
+
+    __slots__ = ("_before", "_clock", "_seconds")
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._before: float | None = None
+
+    def __enter__(self) -> float:
+        self._before = DEADLINE.get()
+        moment = shrink(deadline_at(), self._clock.monotonic(), self._seconds)
+        DEADLINE.set(moment)
+        return moment
+
+    def __exit__(self, *_: object) -> None:
+        DEADLINE.set(self._before)
 
 
 def bounded(name: str, own: float, now: float) -> float:

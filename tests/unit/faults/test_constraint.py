@@ -35,6 +35,7 @@ def test_the_columns_are_read_from_the_detail(detail: str, columns: tuple[str, .
         ("UNIQUE constraint failed: items.name", ("name",)),
         ("UNIQUE constraint failed: items.shop, items.name", ("shop", "name")),
         ("NOT NULL constraint failed: items.name", ("name",)),
+        ("UNIQUE constraint failed: index 'ix_users_lower(email)'", ("ix_users_lower(email)",)),
         ("CHECK constraint failed: quantity > 0", ()),
         ("FOREIGN KEY constraint failed", ()),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from guard_scripts import Scripted
 
@@ -60,3 +62,12 @@ def test_nothing_is_called_once_the_deadline_round_it_has_passed(make, clock) ->
         assert time_left(clock) == 0.0
 
     assert work.calls == 0
+
+
+def test_a_frozen_exception_passes_a_block_unharmed(clock) -> None:
+    @dataclass(frozen=True)
+    class Refused(Exception):
+        order: int
+
+    with pytest.raises(Refused), deadline_in(1, clock):
+        raise Refused(7)
