@@ -5,18 +5,26 @@ The libraries name fields and print values; people set variables, and values may
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import AliasChoices, AliasPath, BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import ErrorType
 from pydantic_settings import BaseSettings
 
 from holdfast.faults.redact import redact_text
-from holdfast.settings.report import Misconfigured, Problem, may_show
+from holdfast.settings.remaking import frames, remade
+from holdfast.settings.report import Misconfigured, Problem, is_secret, may_show
+from holdfast.settings.words import masked, passwords, without_traces
 
-_FREE_WORDS = frozenset({"value_error", "assertion_error"})  # messages that the application wrote
+_WRITTEN = frozenset({"value_error", "assertion_error"})  # messages that the application wrote
+_KINDS = frozenset(get_args(ErrorType)) - _WRITTEN  # those that the library wrote
+_QUOTING = frozenset({"uuid_parsing", "json_invalid"})  # its words that quote a sign or tell a length
+_REFUSED = "is refused by the settings class"
+_DEEPEST = 8  # groups in groups that are looked through for secrets
 _A_SECRET = "<32 or more random characters>"  # noqa: S105 - what stands in place of one
 
 Purposes = Mapping[str, tuple[str, str]]
@@ -43,7 +51,7 @@ def explain_validation_error(
             return None
         link = link.__cause__ or link.__context__
     cls = _settings_class(link) if link is not None else None
-    if cls is None:
+    if cls is None or link is None:
         return None
     return Misconfigured(problems_of(link, cls, purposes or {}), app_env)
 
@@ -53,35 +61,84 @@ def _could_not_read(error: BaseException | None) -> bool:
     return isinstance(error, ValueError) and type(error).__module__.startswith("pydantic_settings")
 
 
-def problems_of(
-    error: BaseException | None, cls: type[BaseSettings], purposes: Purposes
-) -> tuple[Problem, ...]:
-    """Every variable that *error*, raised by *cls*, is about; no value of any."""
+def problems_of(error: BaseException, cls: type[BaseSettings], purposes: Purposes) -> tuple[Problem, ...]:
+    """Every variable that *error*, raised by *cls*, is about; no value of a secret."""
     if isinstance(error, ValidationError):
-        found = error.errors(include_url=False, include_context=False)
-        return tuple(problem for one in found for problem in _explain(dict(one), cls, purposes))
-    return tuple(_unreadable(str(error), cls, purposes))
+        return tuple(_refusals(error, cls, purposes))
+    again = remade(error, cls)
+    if again is None:
+        return tuple(_unreadable(str(error), cls, purposes))
+    lines = [_not_json(cls, name, purposes) for name in again.unreadable if name in cls.model_fields]
+    if isinstance(again.error, ValidationError):
+        # Their absence was ours, and what the class says as a whole may follow from it.
+        follows = {"", *again.unreadable}
+        lines += _refusals(again.error, cls, purposes, follows)
+    return tuple(lines)
+
+
+def _refusals(
+    error: ValidationError, cls: type[BaseSettings], purposes: Purposes, follows: Container[str] = ()
+) -> Iterator[Problem]:
+    secrets = tuple(_secrets(error, cls))
+    for found in error.errors(include_url=False):
+        place = str(found["loc"][0]) if found["loc"] else ""
+        if _field(cls, place)[0] not in follows:
+            yield from _explain(dict(found), cls, purposes, secrets)
+
+
+def _secrets(error: ValidationError, cls: type[BaseSettings]) -> Iterator[str]:
+    """The secrets among the values that *cls* was given, from wherever it read them."""
+    given: Any = dict(os.environ)
+    for frame in frames(error):
+        held = frame.f_locals
+        made = held.get("self", held.get("__pydantic_self__"))
+        if isinstance(made, cls) and isinstance(held.get("data"), dict):
+            given = held["data"]
+    for name, value in given.items():
+        field_name, field = _field(cls, str(name))
+        hidden = field is not None and _variable(cls, field_name, field, {}, []).secret
+        yield from _secret_leaves(str(name), value, hidden=hidden, deep=0)
+
+
+def _secret_leaves(name: str, value: Any, *, hidden: bool, deep: int) -> Iterator[str]:
+    hidden = hidden or is_secret(name)
+    if isinstance(value, SecretStr | SecretBytes):
+        value, hidden = value.get_secret_value(), True
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if isinstance(value, str):
+        yield from passwords(value)
+        if hidden or not may_show(name):
+            yield value
+    elif isinstance(value, Mapping) and deep < _DEEPEST:
+        for inner, one in value.items():
+            yield from _secret_leaves(str(inner), one, hidden=hidden, deep=deep + 1)
+    elif isinstance(value, list | tuple | set) and deep < _DEEPEST:
+        for one in value:
+            yield from _secret_leaves(name, one, hidden=hidden, deep=deep + 1)
+    elif hidden and isinstance(value, int | float) and not isinstance(value, bool):
+        yield str(value)
 
 
 def _settings_class(error: BaseException) -> type[BaseSettings] | None:
     """The class whose construction raised *error*: its frames hold the half-made instance."""
-    trace = error.__traceback__
-    while trace is not None:
+    for frame in frames(error):
         for name in ("__pydantic_self__", "self"):
-            held = trace.tb_frame.f_locals.get(name)
+            held = frame.f_locals.get(name)
             if isinstance(held, BaseSettings):
                 return type(held)
-        trace = trace.tb_next
     return None
 
 
-def _explain(found: dict[str, Any], cls: type[BaseSettings], purposes: Purposes) -> Iterator[Problem]:
+def _explain(
+    found: dict[str, Any], cls: type[BaseSettings], purposes: Purposes, secrets: tuple[str, ...]
+) -> Iterator[Problem]:
     first, *rest = found["loc"] or ("",)
     field_name, field = _field(cls, str(first))
     if field is None:
         name = str(first).upper() or f"{cls.__name__} as a whole"
-        variable = _Variable(name, *purposes.get(name, ("", "")), not may_show(name) or not first)
-        yield _problem(variable, _wrong(found, variable.secret), [])
+        variable = _Variable(name, *purposes.get(name, ("", "")), bool(first) and not may_show(name))
+        yield _problem(variable, _wrong(found, variable.secret, secrets), [])
         return
     delimiter = cls.model_config.get("env_nested_delimiter")
     nested = _model(field)
@@ -91,7 +148,7 @@ def _explain(found: dict[str, Any], cls: type[BaseSettings], purposes: Purposes)
                 yield _problem(_variable(cls, field_name, field, purposes, [inner]), "is missing", [])
         return
     variable = _variable(cls, field_name, field, purposes, rest if delimiter else [])
-    yield _problem(variable, _wrong(found, variable.secret), [] if delimiter else rest)
+    yield _problem(variable, _wrong(found, variable.secret, secrets), [] if delimiter else rest)
 
 
 def _problem(variable: _Variable, wrong: str, inside: list[Any]) -> Problem:
@@ -101,15 +158,19 @@ def _problem(variable: _Variable, wrong: str, inside: list[Any]) -> Problem:
 
 def _unreadable(text: str, cls: type[BaseSettings], purposes: Purposes) -> Iterator[Problem]:
     """Of the library's own refusal only the quoted name of the field is used."""
-    for name, field in cls.model_fields.items():
+    for name in cls.model_fields:
         if f'"{name}"' in text:
-            variable = _variable(cls, name, field, purposes, [])
-            yield _problem(variable, "is not JSON, as a list or a group of values must be", [])
+            yield _not_json(cls, name, purposes)
             return
     yield Problem(f"{cls.__name__} as a whole", "could not be read from its sources")
 
 
-def _wrong(found: dict[str, Any], secret: bool) -> str:
+def _not_json(cls: type[BaseSettings], name: str, purposes: Purposes) -> Problem:
+    variable = _variable(cls, name, cls.model_fields[name], purposes, [])
+    return _problem(variable, "is not JSON, as a list or a group of values must be", [])
+
+
+def _wrong(found: dict[str, Any], secret: bool, secrets: tuple[str, ...]) -> str:
     kind, words = found["type"], str(found["msg"])
     if kind == "missing":
         return "is missing"
@@ -117,13 +178,27 @@ def _wrong(found: dict[str, Any], secret: bool) -> str:
         return "is not declared by the settings class"
     if kind.startswith("holdfast_"):
         return words
-    if kind in _FREE_WORDS and secret:
-        return "is refused by the settings class"
     given = found.get("input")
-    if isinstance(given, str) and given.strip():
-        words = words.replace(given, "***")
-    words = redact_text(words.removeprefix("Value error, ").removeprefix("Assertion failed, "))
+    refused = (given,) if isinstance(given, str) else ()
+    words = words.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if kind in _KINDS:
+        if secret and kind in _QUOTING:
+            return _REFUSED
+        words = masked(words, (*refused, *secrets))
+    else:
+        literal = _is_literal(found, words)
+        if secret and not literal:
+            return _REFUSED
+        words = masked(words, refused)
+        words = masked(words, secrets) if literal else without_traces(words, secrets)
+    words = redact_text(words)
     return words.removeprefix("Input ") if words.startswith("Input ") else f"is refused: {words}"
+
+
+def _is_literal(found: dict[str, Any], words: str) -> bool:
+    """Whether *words* stand in the application's code as they are, and so were made from no value."""
+    error = found.get("ctx", {}).get("error")
+    return isinstance(error, Exception) and any(words in one.f_code.co_consts for one in frames(error))
 
 
 def _field(cls: type[BaseSettings], place: str) -> tuple[str, FieldInfo | None]:
