@@ -28,7 +28,7 @@ from holdfast.databases.database import Database
 from holdfast.databases.looking import Watchfulness
 from holdfast.databases.watch import Watch
 from holdfast.desk import Desk
-from holdfast.events import BUS
+from holdfast.events import BUS, SettingIgnored
 from holdfast.runtime.reach import Patience, reach
 from holdfast.settings.declared import declaration, missing
 from holdfast.settings.report import Misconfigured
@@ -121,6 +121,12 @@ class Holdfast:
             self._undo.append(lambda: uninstall_gates(self.incidents))
             if not self.started_by_hand:  # the application's own logging is all there is
                 self._undo.append(BUS.subscribe(EventLog(write_to_standard_library, self.incidents)))
+            for one in self.settings.ignored:
+                BUS.publish(
+                    SettingIgnored(
+                        variable=one.name, cause=one.wrong, otherwise=one.otherwise, source=one.source
+                    )
+                )
             self._gauges()
 
     def sweep(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -340,7 +346,7 @@ def _settings_of(declared: type | None) -> Settings:
     """The environment, judged by our settings and the application's class."""
     from pathlib import Path
 
-    settings, problems = Settings.examined(os.environ)
+    settings, problems = Settings.examined(os.environ, listens=False)
     wanted = declaration(Path.cwd(), declared)
     lacking = missing(wanted, os.environ, settings.app_env) if declared is not None else ()
     wrong = wanted.problems if declared is not None else ()

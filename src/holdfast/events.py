@@ -262,6 +262,18 @@ class HookSkipped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingIgnored(Event):
+    """A variable that the application may have meant for itself was not understood; its default holds."""
+
+    name = "setting_ignored"
+    level = "warning"
+    variable: str
+    cause: str
+    otherwise: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerChanged(Event):
     """A circuit breaker moved to another state."""
 

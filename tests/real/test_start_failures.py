@@ -159,9 +159,9 @@ def test_everything_wrong_with_the_environment_is_told_at_once(start: Start) -> 
 
 
 def test_a_secret_that_is_wrong_is_not_echoed(start: Start) -> None:
-    ended = start.run("shop:app", {"DIAGNOSTICS_TOKEN": WRONG, "DATABASE_URL": f"nonsense {WRONG}"})
+    ended = start.run("shop:app", {"DIAGNOSTICS_TOKEN": WRONG, "HOLDFAST_JOURNAL_URL": f"no {WRONG}"})
 
-    assert_told(ended, 78, "environment", "DIAGNOSTICS_TOKEN", "DATABASE_URL")
+    assert_told(ended, 78, "environment", "DIAGNOSTICS_TOKEN", "HOLDFAST_JOURNAL_URL")
 
 
 # ── the database ─────────────────────────────────────────────────────────────────────────────────

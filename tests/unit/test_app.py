@@ -217,14 +217,32 @@ def test_a_plain_application(hold: Holdfast) -> None:
 
 def test_settings_that_are_wrong_are_all_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """ENV-3."""
-    monkeypatch.setenv("PORT", "eighty")
+    monkeypatch.setenv("DB_SSL", "requird")
     monkeypatch.setenv("HOLDFAST_MAX_WIAT_MS", "5")
 
     with pytest.raises(Misconfigured) as caught:
         Holdfast()
 
-    assert {one.name for one in caught.value.problems} == {"PORT", "HOLDFAST_MAX_WIAT_MS"}
+    assert {one.name for one in caught.value.problems} == {"DB_SSL", "HOLDFAST_MAX_WIAT_MS"}
     assert "HOLDFAST_MAX_WAIT_MS" in str(caught.value)
+
+
+def test_the_applications_own_variables_stop_nobody(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    """PRM-5, PRM-3: they are told once; where a server of its own listens, PORT is one of them."""
+    monkeypatch.setenv("LOG_FORMAT", "%(message)s")
+    monkeypatch.setenv("PORT", "unix:/run/shop.sock")
+    one = Holdfast()
+    app = one.wrap(shop())
+    try:
+        with TestClient(app) as client:
+            client.get("/sync")
+    finally:
+        one.close()
+
+    told = [message for message in caplog.messages if message.startswith("setting_ignored")]
+    assert len(told) == 2
+    assert "PORT" in told[0]
+    assert "is '%(message)s' but must be human or json" in told[1]
 
 
 @pytest.mark.parametrize(

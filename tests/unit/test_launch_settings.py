@@ -48,6 +48,21 @@ def test_so_is_one_of_a_package_that_imports_its_application(tmp_path: Path) -> 
         assert "127.0.0.1:9/shop" in one.output
 
 
+THEIRS = {"LOG_FORMAT": "%(message)s", "CLIENT_URL": "*", "DATABASE_URL": "host=db password=hunter2"}
+
+
+def test_the_applications_own_variables_stop_nobody(tmp_path: Path) -> None:
+    """PRM-5, PRM-3: what was not understood is told once, with what holds instead."""
+    with run(tmp_path, target="shop:app", app=PLAIN, MAX_RETRY_ATTEMPTS="0", **THEIRS) as one:
+        told = {line["variable"]: line for line in one.lines if line["event"] == "setting_ignored"}
+
+        assert set(told) == set(THEIRS)
+        assert told["LOG_FORMAT"]["cause"] == "is '%(message)s' but must be human or json"
+        assert told["LOG_FORMAT"]["otherwise"] == "human on a terminal, json elsewhere"
+        assert {line["level"] for line in told.values()} == {"warning"}
+        assert "hunter2" not in one.output
+
+
 PLAIN = """
 import os
 

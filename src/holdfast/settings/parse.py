@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from holdfast.policy.routes import Routes
@@ -20,7 +21,19 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_LEVELS = {"warn": "warning", "fatal": "critical"}
+# Words of other libraries, each for the nearest one of Python's.
+_LEVELS = {
+    "warn": "warning",
+    "fatal": "critical",
+    "trace": "debug",
+    "notset": "debug",
+    "notice": "info",
+    "success": "info",
+}
+_NUMBERED = ("debug", "debug", "info", "warning", "error", "critical")  # 10 is debug, 20 is info
+_HUMAN = frozenset({"console", "text", "plain", "pretty"})
+_DURATION = re.compile(r"([0-9]{1,12})\s*(ms|s|min|h)", re.ASCII)
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 SECRET_LENGTH = 32
 
@@ -93,6 +106,24 @@ def milliseconds(least: int) -> Callable[[str], float]:
     return lambda given: read(given) / 1000
 
 
+def statement_timeout(given: str) -> float:
+    """Milliseconds, or a number with a unit as PostgreSQL has it (`30s`, `5min`), in seconds."""
+    found = _DURATION.fullmatch(given.strip().lower())
+    return int(found[1]) * _SECONDS[found[2]] if found else milliseconds(0)(given)
+
+
+def attempts(given: str) -> int:
+    """How often something is tried; none at all cannot be meant, and is one."""
+    return max(1, whole(0)(given))
+
+
+def folder(given: str) -> Path:
+    """A folder of this machine."""
+    if "://" in given:
+        raise ValueError("must be a folder, not an address")
+    return Path(given.strip())
+
+
 def size(given: str) -> int:
     """A number of bytes; k, m and g mean 1024 of the unit below."""
     found = _SIZE.fullmatch(given.strip().lower())
@@ -115,9 +146,17 @@ def choice(*words: str) -> Callable[[str], str]:
     return read
 
 
-def level(given: str) -> str:
-    """A level of Python's logging, in lower case."""
+def log_format(given: str) -> str:
+    """human or json, and the usual other words for the first."""
     word = given.strip().lower()
+    return "human" if word in _HUMAN else choice("human", "json")(word)
+
+
+def level(given: str) -> str:
+    """A level of Python's logging, in lower case; a number is the level below it."""
+    word = given.strip().lower()
+    if re.fullmatch("[0-9]{1,3}", word, re.ASCII):
+        return _NUMBERED[min(int(word) // 10, len(_NUMBERED) - 1)]
     return choice("debug", "info", "warning", "error", "critical")(_LEVELS.get(word, word))
 
 
@@ -178,8 +217,10 @@ def _check_authority(value: str) -> None:
 
 def origins(given: str) -> str:
     """One or more http(s) URLs, separated by commas."""
+    if "*" in given:
+        raise ValueError("must name each origin: our answers allow credentials, and nobody may to any (*)")
     read = url("http", "https")
-    return ",".join(read(one) for one in given.split(","))
+    return ",".join(read(one) for one in given.strip().strip(",").split(","))
 
 
 def redis_url(given: str) -> str:

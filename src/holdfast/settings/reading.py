@@ -11,6 +11,7 @@ from holdfast.settings.declared import declaration, missing
 from holdfast.settings.environment import Environment, export, load
 from holdfast.settings.report import Misconfigured
 from holdfast.settings.settings import APP_ENVS, Settings
+from holdfast.settings.shared import COMMAND_LINE
 
 _ENV_FILES = (".env", *(f".env.{one}" for one in APP_ENVS))
 
@@ -59,7 +60,7 @@ def read_environment(
     been written then as well, for the application's own settings class is made from it.
     """
     found = load(wanted.holder(*_ENV_FILES), environ, default=wanted.default, env_file=wanted.env_file)
-    environment = found.override(wanted.options, "command line")
+    environment = found.override(wanted.options, COMMAND_LINE)
     settings, problems = Settings.examined(environment.values, sources=environment.sources)
     example = wanted.holder(".env.example")
     # Looked for upwards too, and the project is usually above its modules.

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from holdfast.policy.routes import Routes
 from holdfast.settings import parse
 from holdfast.settings.report import Misconfigured, Problem, may_show
+from holdfast.settings.shared import OTHERWISE, Ignored, may_be_theirs
 
 _OURS = "HOLDFAST_"
 APP_ENVS = ("development", "staging", "production", "test")
@@ -80,7 +81,13 @@ class Settings:
         10.0, Setting("DB_CONNECT_TIMEOUT_MS", _SOON, "how long connecting may take", "10000")
     )
     db_statement_timeout_s: float = _is(
-        30.0, Setting("DB_STATEMENT_TIMEOUT", _LATER, "how long a statement may run (0: no limit)", "30000")
+        30.0,
+        Setting(
+            "DB_STATEMENT_TIMEOUT",
+            parse.statement_timeout,
+            "how long a statement may run (0: no limit)",
+            "30000",
+        ),
     )
     db_ssl: str | None = _is(
         None, Setting("DB_SSL", parse.ssl_mode, "encryption of database connections", "require")
@@ -94,7 +101,7 @@ class Settings:
     )
 
     max_retry_attempts: int = _is(
-        3, Setting("MAX_RETRY_ATTEMPTS", parse.whole(1), "attempts, the first counts (1: no retry)", "3")
+        3, Setting("MAX_RETRY_ATTEMPTS", parse.attempts, "attempts, the first counts (1: no retry)", "3")
     )
     retry_base_delay_s: float = _is(
         0.1, Setting("RETRY_BASE_DELAY_MS", _LATER, "wait before the second attempt; doubles", "100")
@@ -190,19 +197,18 @@ class Settings:
 
     log_format: str | None = _is(
         None,
-        Setting(
-            "LOG_FORMAT", parse.choice("human", "json"), "log lines (unset: human on a terminal)", "json"
-        ),
+        Setting("LOG_FORMAT", parse.log_format, "log lines (unset: human on a terminal)", "json"),
     )
     log_level: str = _is("info", Setting("LOG_LEVEL", parse.level, "least level that is logged", "info"))
     state_dir: Path = _is(  # noqa: RUF009 - it makes a field
-        Path(".holdfast"), Setting("HOLDFAST_STATE_DIR", Path, "folder of what holdfast keeps", ".holdfast")
+        Path(".holdfast"),
+        Setting("HOLDFAST_STATE_DIR", parse.folder, "folder of what holdfast keeps", ".holdfast"),
     )
     log_dir: Path | None = _is(  # noqa: RUF009 - it makes a field
-        None, Setting("LOG_DIR", Path, "folder of log files", "./logs")
+        None, Setting("LOG_DIR", parse.folder, "folder of log files", "./logs")
     )
     upload_dir: Path | None = _is(  # noqa: RUF009 - it makes a field
-        None, Setting("UPLOAD_DIR", Path, "folder of uploads", "./uploads")
+        None, Setting("UPLOAD_DIR", parse.folder, "folder of uploads", "./uploads")
     )
 
     prestop_s: float = _is(
@@ -228,6 +234,9 @@ class Settings:
     jwt_secret: str | None = _is(
         None, Setting("JWT_SECRET", parse.text, "signs the tokens that name an admin", "secret")
     )
+
+    ignored: tuple[Ignored, ...] = field(default=(), repr=False, compare=False)
+    """What was not understood and may be the application's own: to be told once, at the start."""
 
     @property
     def production(self) -> bool:
@@ -272,11 +281,18 @@ class Settings:
         environ: Mapping[str, str],
         app_env: str | None = None,
         sources: Mapping[str, str] | None = None,
+        *,
+        listens: bool = True,
     ) -> tuple[Self, tuple[Problem, ...]]:
-        """The settings, with the default for whatever could not be read, and all problems."""
+        """The settings, with the default for whatever could not be read, and all problems.
+
+        What is wrong under a name that applications use for their own is `ignored`, and no problem;
+        so is `PORT` where it is not we who *listens*.
+        """
         where = sources or {}
         values: dict[str, Any] = {"app_env": app_env} if app_env else {}
         problems: list[Problem] = []
+        ignored: list[Ignored] = []
         for attribute, setting in KNOWN.items():
             given = environ.get(setting.name, "")
             if not given.strip():
@@ -284,10 +300,14 @@ class Settings:
             try:
                 values[attribute] = setting.read(given)
             except ValueError as error:
-                problems.append(_problem(setting, _quoted(setting, given, error), where))
-        settings = cls(**values)
+                wrong, source = _quoted(setting, given, error), where.get(setting.name, "")
+                if may_be_theirs(setting.name, source, listens=listens):
+                    ignored.append(Ignored(setting.name, wrong, OTHERWISE[setting.name], source))
+                else:
+                    problems.append(_problem(setting, wrong, where))
+        settings = cls(**values, ignored=tuple(ignored))
         problems.extend(_unknown(environ, where))
-        unread = {one.name for one in problems}
+        unread = {one.name for one in problems} | {one.name for one in ignored}
         for names, wrong in _contradictions(settings):
             # What could not be read has its default here, and that contradicts nobody.
             if unread.isdisjoint(KNOWN[name].name for name in names):
@@ -295,7 +315,7 @@ class Settings:
         return settings, tuple(problems)
 
 
-KNOWN: Mapping[str, Setting] = {one.name: one.metadata["setting"] for one in fields(Settings)}
+KNOWN: Mapping[str, Setting] = {one.name: one.metadata["setting"] for one in fields(Settings) if one.metadata}
 """Every setting by the name of its attribute, in the order in which they are explained."""
 
 NAMES = frozenset(one.name for one in KNOWN.values())

@@ -12,6 +12,7 @@ import pytest
 
 from holdfast.settings.report import Misconfigured, Problem
 from holdfast.settings.settings import KNOWN, NAMES, Settings
+from holdfast.settings.shared import COMMAND_LINE, OTHERWISE
 
 STRONG = "kT7v-Qm2zX9_rW4bN8sL1pD6fH3gJ5cA0yE"
 
@@ -59,6 +60,16 @@ GIVEN = [
     ("HOLDFAST_REPLAY_BODY_BYTES", "64k", "replay_body_bytes", 65536),
     ("HOLDFAST_ERROR_FORMAT", "Simple", "error_format", "simple"),
     ("LOG_LEVEL", "WARN", "log_level", "warning"),
+    ("LOG_LEVEL", "TRACE", "log_level", "debug"),
+    ("LOG_LEVEL", "NOTSET", "log_level", "debug"),
+    ("LOG_LEVEL", "0", "log_level", "debug"),
+    ("LOG_LEVEL", "30", "log_level", "warning"),
+    ("LOG_LEVEL", "60", "log_level", "critical"),
+    ("LOG_FORMAT", "Console", "log_format", "human"),
+    ("MAX_RETRY_ATTEMPTS", "0", "max_retry_attempts", 1),
+    ("DB_STATEMENT_TIMEOUT", "500ms", "db_statement_timeout_s", 0.5),
+    ("DB_STATEMENT_TIMEOUT", "2min", "db_statement_timeout_s", 120.0),
+    ("CLIENT_URL", "https://a.example,", "client_url", "https://a.example"),
     ("CLIENT_URL", "https://a.example, http://b:5173", "client_url", "https://a.example,http://b:5173"),
     ("HOLDFAST_STATE_DIR", "/var/lib/shop", "state_dir", Path("/var/lib/shop")),
     ("DATABASE_URL", "sqlite:///shop.db", "database_url", "sqlite:///shop.db"),
@@ -75,17 +86,30 @@ WRONG = [
     ("PORT", "eight", "is 'eight' but must be a whole number"),
     ("HOLDFAST_MAX_WAIT_MS", "-1", "at least 0"),
     ("HOLDFAST_MAX_WAIT_MS", "10s", "a whole number of milliseconds"),
-    ("REQUEST_TIMEOUT_MS", "0", "at least 1"),
     ("HOLDFAST_START_WITHOUT_DATABASE", "maybe", "must be true or false"),
     ("HOLDFAST_ERROR_FORMAT", "simpel", "did you mean simple?"),
-    ("LOG_LEVEL", "chatty", "debug, info, warning, error or critical"),
     ("HOLDFAST_REPLAY_BODY_BYTES", "lots", "a number of bytes"),
     ("APP_ENV", "prodution", "did you mean production?"),
-    ("CLIENT_URL", "shop.example", "must be a URL"),
-    ("DB_SSL", "maybe", "must be true, false or one of"),
-    ("DATABASE_URL", "localhost/shop", "must be a URL"),
+    ("DB_SSL", "requird", "must be true, false or one of"),
+    ("DB_POOL_MAX", "0", "at least 1"),
+    ("DB_STATEMENT_TIMEOUT", "soon", "a whole number of milliseconds"),
+    ("ENABLE_DIAGNOSTICS", "flase", "must be true or false"),
+    ("HOLDFAST_STATE_DIR", "s3://shop/state", "must be a folder"),
     ("HOLDFAST_MAX_WAITNG", "3", "did you mean HOLDFAST_MAX_WAITING?"),
     ("HOLDFAST_ZZZZ", "3", "is no setting of holdfast"),
+]
+
+THEIRS = [
+    ("LOG_FORMAT", "%(message)s", "is '%(message)s' but must be human or json"),
+    ("LOG_LEVEL", "chatty", "debug, info, warning, error or critical"),
+    ("DATABASE_URL", "host=db dbname=shop password=hunter2", "must be a URL such as"),
+    ("DATABASE_URL", "localhost/shop", "must be a URL such as"),
+    ("MAX_RETRY_ATTEMPTS", "-1", "at least 0"),
+    ("RETRY_BASE_DELAY_MS", "0.5", "a whole number of milliseconds"),
+    ("REQUEST_TIMEOUT_MS", "0", "at least 1"),
+    ("CLIENT_URL", "*", "must name each origin"),
+    ("CLIENT_URL", "shop.example", "must be a URL"),
+    ("UPLOAD_DIR", "s3://shop/uploads", "must be a folder, not an address"),
 ]
 
 
@@ -115,6 +139,46 @@ def test_what_is_wrong_is_refused_by_name(name: str, text: str, wrong: str) -> N
     assert wrong in problem.wrong
 
 
+@pytest.mark.parametrize(("name", "text", "wrong"), THEIRS)
+def test_what_an_application_means_for_itself_stops_nobody(name: str, text: str, wrong: str) -> None:
+    """PRM-5, PRM-3: the default holds, and what was not understood is kept to be told."""
+    settings = Settings.from_environment({name: text}, sources={name: ".env"})
+    (ignored,) = settings.ignored
+
+    assert settings == Settings()
+    assert (name, ".env") == (ignored.name, ignored.source)
+    assert wrong in ignored.wrong
+    assert ignored.otherwise
+    assert "hunter2" not in repr(ignored)
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_is_said_to_holdfast_alone_is_refused(name: str) -> None:
+    """ENV-3: an option of the command line is meant for nobody else."""
+    wrong = {name: "s3://*"}
+    _, problems = Settings.examined(wrong, sources={name: COMMAND_LINE})
+    _, elsewhere = Settings.examined(wrong, listens=False)
+
+    assert [one.name for one in problems] == ([] if name == "DATABASE_URL" else [name])
+    assert elsewhere == ()
+
+
+def test_what_holds_instead_is_the_default() -> None:
+    told = {OTHERWISE[one.name] for one in KNOWN.values() if one.name in OTHERWISE}
+    numbers = {one.example for one in KNOWN.values() if OTHERWISE.get(one.name, "").isdigit()}
+
+    assert set(OTHERWISE) <= NAMES
+    assert numbers == {one for one in told if one.isdigit()}
+
+
+def test_a_default_in_place_of_what_was_not_understood_contradicts_nobody() -> None:
+    """PORT is somebody else's where we do not listen."""
+    settings, problems = Settings.examined({"PORT": "pipe", "HOLDFAST_PROBE_PORT": "8000"}, listens=False)
+
+    assert problems == ()
+    assert [one.name for one in settings.ignored] == ["PORT"]
+
+
 def test_everything_wrong_is_told_at_once() -> None:
     """ENV-3: with the line's purpose and example, and the way out."""
     with pytest.raises(Misconfigured) as refused:
@@ -136,7 +200,7 @@ def test_a_problem_says_where_the_value_was_read() -> None:
     assert "(from .env.staging)" in problem.line()
 
 
-@pytest.mark.parametrize("name", ["DATABASE_URL", "JWT_SECRET", "DIAGNOSTICS_TOKEN"])
+@pytest.mark.parametrize("name", ["JWT_SECRET", "DIAGNOSTICS_TOKEN"])
 def test_a_secret_is_never_echoed(name: str) -> None:
     """ENV-3: neither its text nor its length."""
     environ = {name: "hunter2 hunter2", "APP_ENV": "production", "ENABLE_DIAGNOSTICS": "true"}
@@ -152,12 +216,12 @@ def test_a_secret_is_never_echoed(name: str) -> None:
 )
 def test_a_url_that_cannot_be_taken_apart_is_not_quoted(text: str) -> None:
     """The standard library's own message quotes what it took for the port: half of a password."""
-    (problem,) = problems_of({"DATABASE_URL": text})
+    (ignored,) = Settings.from_environment({"DATABASE_URL": text}).ignored
 
-    assert "%2F" in problem.wrong
-    assert "fish" not in problem.line()
-    assert "hunter2" not in problem.line()
-    assert "54x32" not in problem.line()
+    assert "%2F" in ignored.wrong
+    assert "fish" not in ignored.wrong
+    assert "hunter2" not in ignored.wrong
+    assert "54x32" not in ignored.wrong
 
 
 def test_no_secret_stands_in_the_repr() -> None:
