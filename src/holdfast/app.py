@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from holdfast.asgi import lifespan
@@ -30,8 +31,7 @@ from holdfast.databases.watch import Watch
 from holdfast.desk import Desk
 from holdfast.events import BUS, SettingIgnored
 from holdfast.runtime.reach import Patience, reach
-from holdfast.settings.declared import declaration, missing
-from holdfast.settings.report import Misconfigured
+from holdfast.settings.reading import read_in_code
 from holdfast.settings.settings import Settings
 from holdfast.telemetry.events import EventLog
 from holdfast.telemetry.gates import install as install_gates
@@ -48,13 +48,16 @@ SWEEP_EVERY_S = 10.0
 class Holdfast:
     """Keeps the application it is given standing when its database does not.
 
-    *settings* is holdfast's own `Settings`, by default read from the environment, or the
-    application's pydantic-settings class: then the environment has to satisfy it.
+    *settings* is holdfast's own `Settings`, by default read from the environment, `.env` files and
+    pyproject.toml of the working directory, or the application's pydantic-settings class: then the
+    environment has to satisfy it. Nothing is written to `os.environ`.
     Raises `Misconfigured`, which lists everything that is wrong at once.
     """
 
     def __init__(self, settings: Settings | type | None = None) -> None:
-        self.settings = settings if isinstance(settings, Settings) else _settings_of(settings)
+        if not isinstance(settings, Settings):
+            settings = read_in_code(Path.cwd(), os.environ, settings, find_engines)
+        self.settings = settings
         self.registry = REGISTRY
         self.metrics = Metrics()
         self.incidents = Incidents()
@@ -340,19 +343,6 @@ def starts_without_database(settings: Settings) -> bool:
     """Whether startup goes on while the database is away: as set, else only in development."""
     chosen = settings.start_without_database
     return settings.app_env == "development" if chosen is None else chosen
-
-
-def _settings_of(declared: type | None) -> Settings:
-    """The environment, judged by our settings and the application's class."""
-    from pathlib import Path
-
-    settings, problems = Settings.examined(os.environ, listens=False)
-    wanted = declaration(Path.cwd(), declared)
-    lacking = missing(wanted, os.environ, settings.app_env) if declared is not None else ()
-    wrong = wanted.problems if declared is not None else ()
-    if problems or lacking or wrong:
-        raise Misconfigured((*problems, *wrong, *lacking), settings.app_env)
-    return wanted.completed(settings)
 
 
 def databases_of(hold: Holdfast) -> list[Database]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,15 @@ _CLASS = Problem(f"{TABLE} settings", "", "the application's settings class", "s
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """Where the application says what it needs: a class, its name, or an example file's lines;
-    and the routes it names, by the attribute of `Settings` they belong to."""
+    and the routes it names, by the attribute of `Settings` they belong to.
+
+    `unreadable` is what is wrong with the example, of which a class makes a mere explanation.
+    """
 
     settings: type | str | None = None
     example: tuple[Line, ...] = ()
     problems: tuple[Problem, ...] = ()
+    unreadable: tuple[Problem, ...] = ()
     routes: Mapping[str, Routes] = field(default_factory=dict)
 
     def completed(self, settings: Settings) -> Settings:
@@ -47,12 +53,12 @@ def declaration(folder: Path, settings: type | None = None, *, example: Path | N
     table, problems = tool_table(folder)
     routes = _routes(table, problems)
     if settings is not None:
-        return Declaration(settings, lines, (*unreadable, *problems), routes)
+        return Declaration(settings, lines, tuple(problems), unreadable, routes)
     named = table.get("settings")
     if named is not None and not isinstance(named, str):
         problems.append(_class_problem("must be text such as shop.config:Settings"))
         named = None
-    return Declaration(named, lines, (*unreadable, *problems), routes)
+    return Declaration(named, lines, tuple(problems), unreadable, routes)
 
 
 def _routes(table: dict[str, Any], problems: list[Problem]) -> dict[str, Routes]:
@@ -89,19 +95,32 @@ def tool_table(folder: Path) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def missing(declared: Declaration, environ: Mapping[str, str], app_env: str) -> tuple[Problem, ...]:
-    """Everything that *declared* needs and *environ* lacks.
+    """Everything that *declared* needs and *environ*, what somebody gave, lacks.
 
     A class is imported and made, which reads `os.environ`: export the environment before.
     """
     if declared.settings is None:
-        return tuple(_absent(line, environ) for line in declared.example if not _is_given(line, environ))
+        absent = (_absent(line, environ) for line in declared.example if not _is_given(line, environ))
+        return (*declared.unreadable, *absent)
     cls = declared.settings
     if isinstance(cls, str):
         found = _imported(cls, declared, app_env)
         if isinstance(found, tuple):
             return found
         cls = found
-    return _made(cls, declared, app_env)
+    with _only_given(environ):
+        return _made(cls, declared, app_env)
+
+
+@contextlib.contextmanager
+def _only_given(environ: Mapping[str, str]) -> Iterator[None]:
+    """No `APP_ENV` in the environment for the moment, where it is only assumed: no class may require that."""
+    assumed = None if "APP_ENV" in environ else os.environ.pop("APP_ENV", None)
+    try:
+        yield
+    finally:
+        if assumed is not None:
+            os.environ["APP_ENV"] = assumed
 
 
 def _example(file: Path) -> tuple[tuple[Line, ...], tuple[Problem, ...]]:
@@ -150,9 +169,12 @@ def _imported(target: str, declared: Declaration, app_env: str) -> type | tuple[
                 f"importing {module_name} raised {type(error).__name__}: {redact_text(str(error))}"
             ),
         )
+    half_made = getattr(found.__spec__, "_initializing", False)
     for part in attribute.split("."):
         names = dir(found)
         found = getattr(found, part, None)
+        if found is None and half_made:
+            return ()  # it is below the line that asks, and the application makes it itself
         if found is None:
             near = parse.nearest(part, (one for one in names if not one.startswith("_")))
             hint = f"; did you mean {near}?" if near else ""

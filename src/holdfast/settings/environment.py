@@ -39,6 +39,13 @@ class Environment:
             return f"environment: {self.app_env} (assumed: APP_ENV is not set; {files})"
         return f"environment: {self.app_env} ({files})"
 
+    @property
+    def given(self) -> Mapping[str, str]:
+        """The variables that somebody gave: not `APP_ENV` where it is only assumed."""
+        return {
+            name: value for name, value in self.values.items() if not (self.assumed and name == "APP_ENV")
+        }
+
     def override(self, values: Mapping[str, str], source: str) -> Environment:
         """This environment with *values* over everything else, as command line options are."""
         return replace(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from holdfast.settings.declared import declaration, missing
-from holdfast.settings.environment import Environment, export, load
-from holdfast.settings.report import Misconfigured
+from holdfast.settings.environment import PROCESS, Environment, export, load
+from holdfast.settings.report import Misconfigured, Problem
 from holdfast.settings.settings import APP_ENVS, Settings
 from holdfast.settings.shared import COMMAND_LINE
 
@@ -70,14 +70,44 @@ def read_environment(
     if isinstance(declared.settings, str) and str(wanted.modules) not in sys.path:
         sys.path.insert(0, str(wanted.modules))
     before_import(settings)
-    lacking = missing(declared, environment.values, environment.app_env)
+    lacking = missing(declared, environment.given, environment.app_env)
+    _refuse(environment, (*problems, *declared.problems), lacking)
+    return environment, declared.completed(settings)
+
+
+def read_in_code(
+    folder: Path,
+    process: Mapping[str, str],
+    settings: type | None = None,
+    before_import: Callable[[Settings], None] = lambda _: None,
+) -> Settings:
+    """The settings of an application that another server imports: the same files, in the same order.
+
+    Nothing is written to the environment, for which files the application reads is its own choice;
+    and `.env.example` explains, but requires nothing: tests and scripts import the application too.
+    Raises `Misconfigured` as `read_environment` does.
+    """
+    environment = load(folder, process, default="production")
+    ours, problems = Settings.examined(environment.values, sources=environment.sources, listens=False)
+    declared = declaration(folder, settings)
+    before_import(ours)
+    needs = declared.settings is not None
+    lacking = missing(declared, environment.given, environment.app_env) if needs else ()
+    unseen = tuple(_unseen(one, environment) for one in lacking)
+    _refuse(environment, (*problems, *declared.problems), unseen)
+    return declared.completed(ours)
+
+
+def _unseen(lacking: Problem, environment: Environment) -> Problem:
+    """*lacking*, with a word on the file that has the variable and that the class does not read."""
+    file = environment.sources.get(lacking.name, PROCESS)
+    if lacking.wrong != "is missing" or file == PROCESS:
+        return lacking
+    return replace(lacking, wrong=f"is missing; {file} has it, which the class reads with env_file={file!r}")
+
+
+def _refuse(environment: Environment, problems: tuple[Problem, ...], lacking: tuple[Problem, ...]) -> None:
     told = {one.name for one in problems}
-    everything = (
-        *environment.problems,
-        *problems,
-        *declared.problems,
-        *(one for one in lacking if one.name not in told),
-    )
+    everything = (*environment.problems, *problems, *(one for one in lacking if one.name not in told))
     if everything:
         raise Misconfigured(everything, environment.app_env)
-    return environment, declared.completed(settings)
