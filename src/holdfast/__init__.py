@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from holdfast.policy.backoff import Backoff as Backoff
     from holdfast.policy.breaker import Breaker as Breaker
     from holdfast.policy.retry import Retry as Retry
+    from holdfast.settings.fields import DatabaseUrl as DatabaseUrl
+    from holdfast.settings.fields import HttpUrl as HttpUrl
+    from holdfast.settings.fields import MongoUrl as MongoUrl
+    from holdfast.settings.fields import Port as Port
+    from holdfast.settings.fields import RedisUrl as RedisUrl
+    from holdfast.settings.fields import Secret as Secret
     from holdfast.settings.settings import Settings as Settings
     from holdfast.work.transactions import run_transaction as run_transaction
     from holdfast.work.transactions import transaction as transaction
@@ -28,9 +34,15 @@ _HOMES = {
     "Breaker": "holdfast.policy.breaker",
     "CommitOutcomeUnknown": "holdfast.work.transactions_errors",
     "ConcurrentModification": "holdfast.work.transactions_errors",
+    "DatabaseUrl": "holdfast.settings.fields",
     "Holdfast": "holdfast.app",
+    "HttpUrl": "holdfast.settings.fields",
+    "MongoUrl": "holdfast.settings.fields",
+    "Port": "holdfast.settings.fields",
+    "RedisUrl": "holdfast.settings.fields",
     "Refused": "holdfast.guard.circuit",
     "Retry": "holdfast.policy.retry",
+    "Secret": "holdfast.settings.fields",
     "Settings": "holdfast.settings.settings",
     "guard": "holdfast.guard.shell",
     "journaled": "holdfast.asgi.journaling",
@@ -43,9 +55,15 @@ __all__ = [
     "Breaker",
     "CommitOutcomeUnknown",
     "ConcurrentModification",
+    "DatabaseUrl",
     "Holdfast",
+    "HttpUrl",
+    "MongoUrl",
+    "Port",
+    "RedisUrl",
     "Refused",
     "Retry",
+    "Secret",
     "Settings",
     "guard",
     "journaled",

@@ -14,6 +14,7 @@ from typing import Any
 from holdfast.policy.routes import Routes
 from holdfast.settings import parse
 from holdfast.settings.envfile import Line, read_lines
+from holdfast.settings.environment import ASSUMED
 from holdfast.settings.report import Problem
 from holdfast.settings.settings import Settings
 
@@ -108,19 +109,21 @@ def missing(declared: Declaration, environ: Mapping[str, str], app_env: str) -> 
         if isinstance(found, tuple):
             return found
         cls = found
-    with _only_given(environ):
+    with _only_given(environ, app_env):
         return _made(cls, declared, app_env)
 
 
 @contextlib.contextmanager
-def _only_given(environ: Mapping[str, str]) -> Iterator[None]:
+def _only_given(environ: Mapping[str, str], app_env: str) -> Iterator[None]:
     """No `APP_ENV` in the environment for the moment, where it is only assumed: no class may require that."""
-    assumed = None if "APP_ENV" in environ else os.environ.pop("APP_ENV", None)
+    exported = None if "APP_ENV" in environ else os.environ.pop("APP_ENV", None)
+    before = ASSUMED.set(app_env)
     try:
         yield
     finally:
-        if assumed is not None:
-            os.environ["APP_ENV"] = assumed
+        ASSUMED.reset(before)
+        if exported is not None:
+            os.environ["APP_ENV"] = exported
 
 
 def _example(file: Path) -> tuple[tuple[Line, ...], tuple[Problem, ...]]:

@@ -6,6 +6,7 @@ Reading changes nothing; `export` is the one function that does, on the mapping 
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from holdfast.settings.report import Problem
 from holdfast.settings.settings import APP_ENVS
 
 PROCESS = "process environment"
+ASSUMED: ContextVar[str] = ContextVar("ASSUMED", default="production")
+"""The environment's name where nobody gave one, while the application's class is judged without it."""
 
 
 @dataclass(frozen=True, slots=True)

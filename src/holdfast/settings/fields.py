@@ -1,17 +1,20 @@
 """Types for the fields of an application's own settings class: they refuse, and never echo.
 
+    from holdfast import DatabaseUrl, Secret
+
     class Settings(BaseSettings):
         database_url: DatabaseUrl
         jwt_secret: Secret
 
-The rules of production hold when the validation context says `{"app_env": "production"}`, else
-when `APP_ENV` does.
+The rules of production hold unless another environment is named: by the validation context
+(`{"app_env": "test"}`), by `APP_ENV`, or by the `.env` of the working directory.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
@@ -19,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from holdfast.faults.redact import redact_text
 from holdfast.settings import parse
+from holdfast.settings.environment import ASSUMED, load
 
 
 class _Url(str):
@@ -38,7 +42,13 @@ def _refuse(kind: str, wrong: str) -> NoReturn:
 def _in_production(info: ValidationInfo) -> bool:
     context: Any = info.context
     told = context.get("app_env") if isinstance(context, dict) else None
-    return (told or os.environ.get("APP_ENV", "")).strip().lower() == "production"
+    name = str(told or os.environ.get("APP_ENV", "")).strip().lower()
+    return (name or _named_by_a_file()) == "production"
+
+
+def _named_by_a_file() -> str:
+    # Under `holdfast run` it is in the environment by now; in code nobody has put it there.
+    return load(Path.cwd(), os.environ, default=ASSUMED.get()).app_env
 
 
 def _secret(value: SecretStr, info: ValidationInfo) -> SecretStr:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings
 
+import holdfast
+from holdfast import Holdfast
+from holdfast.settings import fields
 from holdfast.settings.fields import DatabaseUrl, HttpUrl, MongoUrl, Port, RedisUrl, Secret
+from holdfast.settings.report import Misconfigured
 
 STRONG = "kT7v-Qm2zX9_rW4bN8sL1pD6fH3gJ5cA0yE"
 SHORT = "is shorter than 32 characters in production"
@@ -83,7 +88,6 @@ def test_a_short_secret_is_refused_in_production_only(monkeypatch: pytest.Monkey
     assert TypeAdapter(Secret).validate_python("short", context={"app_env": "test"})
 
     monkeypatch.delenv("APP_ENV")
-    assert TypeAdapter(Secret).validate_python("short").get_secret_value() == "short"
     assert refusal(Secret, "short", app_env="production") == SHORT
     assert TypeAdapter(Secret).validate_python(STRONG, context={"app_env": "production"})
 
@@ -114,3 +118,30 @@ def test_the_types_work_in_a_plain_model() -> None:
         url: HttpUrl
 
     assert Model(port=80, url="http://a").model_dump() == {"port": 80, "url": "http://a"}
+
+
+def test_an_environment_that_nobody_named_is_production(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """ENV-1, ENV-4: in code too, where nobody has written APP_ENV to the environment."""
+
+    class Shop(BaseSettings):
+        shop_key: Secret
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("APP_ENV", raising=False)
+    monkeypatch.setenv("SHOP_KEY", "changeme")
+    with pytest.raises(Misconfigured) as refused:
+        Holdfast(Shop)
+    assert "SHOP_KEY is a known placeholder: anyone can guess it in production" in str(refused.value)
+    assert refusal(Secret, "short") == SHORT
+
+    (tmp_path / ".env").write_text("APP_ENV=development\n")
+    assert Shop().shop_key.get_secret_value() == "changeme"
+    Holdfast(Shop).close()
+
+
+@pytest.mark.parametrize("name", ["DatabaseUrl", "HttpUrl", "MongoUrl", "Port", "RedisUrl", "Secret"])
+def test_the_types_are_imported_from_the_package(name: str) -> None:
+    """ENV-4."""
+    assert getattr(holdfast, name) is getattr(fields, name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from holdfast import Holdfast
+from holdfast import Holdfast, Secret
 from holdfast.settings.reading import Wanted, read_environment, read_in_code
 from holdfast.settings.report import Misconfigured
 
@@ -152,6 +152,22 @@ def test_an_environment_that_is_assumed_is_not_given(folder: Path) -> None:
 
     assert names(example) == names(required) == ["APP_ENV"]
     assert exported["APP_ENV"] == "production"
+
+
+def test_a_secret_is_judged_by_the_environment_that_is_assumed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ENV-1, ENV-4: without a name `holdfast run` means production, and `holdfast dev` does not."""
+
+    class Shop(BaseSettings):
+        shop_key: Secret
+
+    monkeypatch.setenv("SHOP_KEY", "changeme")
+    monkeypatch.setenv("APP_ENV", "")
+    read_environment(Wanted(folder=folder, default="development", settings=Shop), os.environ)
+    monkeypatch.setenv("APP_ENV", "")
+    with pytest.raises(Misconfigured):
+        read_environment(Wanted(folder=folder, default="production", settings=Shop), os.environ)
 
 
 def test_an_option_counts_as_given(folder: Path) -> None:
