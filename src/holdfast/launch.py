@@ -33,6 +33,7 @@ from holdfast.runtime.reach import PHASE, failure, is_hopeless, is_there, reach,
 from holdfast.runtime.server import Server, Speech
 from holdfast.runtime.signals import Signals
 from holdfast.runtime.stop import Stop
+from holdfast.runtime.traces import traceback_without_secrets
 from holdfast.settings.failure import Exit, StartFailure
 from holdfast.settings.reading import Wanted, read_environment
 from holdfast.settings.settings import Settings
@@ -168,6 +169,7 @@ class _Launch:
         phase = self._phases.phase
         with phase("filesystem") as detail:
             detail += folders.prepare({"LOG_DIR": settings.log_dir, "UPLOAD_DIR": settings.upload_dir})
+            folders.look("HOLDFAST_STATE_DIR", settings.state_dir)
         with phase("environment") as detail:
             detail.append(settings.app_env)
         with phase("port") as detail:
@@ -350,9 +352,7 @@ class _Launch:
 
 def _say(failed: StartFailure, options: Options) -> int:
     if options.debug and failed.__cause__ is not None:
-        import traceback
-
-        traceback.print_exception(failed.__cause__)
+        print(traceback_without_secrets(failed.__cause__, os.environ), file=sys.stderr)  # noqa: T201
     print(failed, file=sys.stderr)  # noqa: T201 - the one thing a failed start has to say
     return failed.exit_status
 

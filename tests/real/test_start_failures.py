@@ -326,6 +326,29 @@ def test_with_debug_there_is_a_traceback(start: Start) -> None:
     assert "holdfast could not start" in ended.output
 
 
+def test_a_traceback_quotes_no_secret(start: Start) -> None:
+    """BOOT-6, ENV-3: a validation error prints what it was given."""
+    start.write(
+        "from pydantic_settings import BaseSettings\nclass Shop(BaseSettings):\n    shop_token: int\nShop()\n"
+    )
+
+    ended = start.run("shop:app", {"SHOP_TOKEN": WRONG}, "--debug", "--port", str(quiet_port()))
+
+    assert "Traceback" in ended.output
+    assert "input_value=***" in ended.output
+    assert WRONG not in ended.output
+
+
+def test_a_file_in_place_of_the_state_folder_is_found_in_its_phase(start: Start) -> None:
+    """BOOT-1: whether or not a journal is asked for."""
+    start.write(HELLO)
+    start.write("", "state")
+
+    ended = start.run("shop:app", {"HOLDFAST_STATE_DIR": "state"})
+
+    assert_told(ended, 73, "filesystem", "HOLDFAST_STATE_DIR=state is no folder")
+
+
 def test_a_stop_in_the_middle_of_a_start_leaves_nothing(start: Start) -> None:
     """BOOT-6, SHD-1: told to stop while it still tries to reach its database."""
     start.write(ENGINE + HELLO)

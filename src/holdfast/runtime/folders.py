@@ -23,14 +23,28 @@ def prepare(folders: dict[str, Path | None]) -> list[str]:
             with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(b"holdfast")
         except OSError as error:
-            raise StartFailure(
-                "filesystem",
-                f"{setting}={folder} cannot be written to: {error.strerror or error}",
-                f"Make it writable for this user ({_user()}), or name another folder in {setting}.",
-                Exit.CANNOT_CREATE,
-            ) from error
+            wrong = f"cannot be written to: {error.strerror or error}"
+            action = f"Make it writable for this user ({_user()})"
+            raise _failure(setting, folder, wrong, action) from error
         ready.append(str(folder))
     return ready
+
+
+def look(setting: str, folder: Path) -> None:
+    """See that *folder* is one or could become one; it is not made, for who needs it is known later.
+
+    Raises `StartFailure` as `prepare` does.
+    """
+    there = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), None)
+    if there is not None and not there.is_dir():
+        wrong = "is no folder" if there == folder else f"cannot be made: {there} is no folder"
+        raise _failure(setting, folder, wrong, f"Move {there} away")
+
+
+def _failure(setting: str, folder: Path, wrong: str, action: str) -> StartFailure:
+    description = f"{setting}={folder} {wrong}"
+    action = f"{action}, or name another folder in {setting}."
+    return StartFailure("filesystem", description, action, Exit.CANNOT_CREATE)
 
 
 def _user() -> str:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
+
+from holdfast.settings.report import is_secret
 
 _MASK = "***"
 _RUN = 4  # characters in a row that a word shares with a secret only when it was made from it
 _END = 2  # and of a word that is nothing but a secret's beginning or end
 _WORD = re.compile(r"[^\s'\"()\[\]{}<>,;:=]+")
 _OF_LENGTH = re.compile(r"char|letter|long|length|byte|digit|symbol|sign|short", re.IGNORECASE)
+_FOLDERS = frozenset({"PWD", "OLDPWD"})  # of the shell: no passwords
 _NO_SECRETS = frozenset({"true", "false", "yes", "no", "on", "off", "none", "null"})
 
 
@@ -58,6 +61,14 @@ def passwords(text: str) -> Iterator[str]:
     yield rest.rpartition("@")[0].partition(":")[2]
     with contextlib.suppress(ValueError):
         yield urlsplit(text).password or ""
+
+
+def secrets_in(environ: Mapping[str, str]) -> Iterator[str]:
+    """The values of *environ* that are secrets by their name, and the passwords of its URLs."""
+    for name, value in environ.items():
+        yield from passwords(value)
+        if is_secret(name) and name not in _FOLDERS:
+            yield value
 
 
 def _forms(secret: str) -> Iterator[str]:
