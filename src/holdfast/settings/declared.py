@@ -156,8 +156,6 @@ def _class_problem(wrong: str) -> Problem:
 
 
 def _imported(target: str, declared: Declaration, app_env: str) -> type | tuple[Problem, ...]:
-    from holdfast.faults.redact import redact_text
-
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         return (_class_problem(f"is {target!r} but must be module:Class"),)
@@ -168,9 +166,7 @@ def _imported(target: str, declared: Declaration, app_env: str) -> type | tuple[
         return (_class_problem(wrong),)
     except Exception as error:  # noqa: BLE001 - the application's module may raise anything
         return _refused(error, declared, app_env) or (
-            _class_problem(
-                f"importing {module_name} raised {type(error).__name__}: {redact_text(str(error))}"
-            ),
+            _class_problem(f"importing {module_name} raised {_told(error)}"),
         )
     half_made = getattr(found.__spec__, "_initializing", False)
     for part in attribute.split("."):
@@ -185,15 +181,19 @@ def _imported(target: str, declared: Declaration, app_env: str) -> type | tuple[
     return found if isinstance(found, type) else (_class_problem(f"is {target!r}, which is no class"),)
 
 
-def _made(cls: type, declared: Declaration, app_env: str) -> tuple[Problem, ...]:
+def _told(error: Exception) -> str:
     from holdfast.faults.redact import redact_text
+    from holdfast.settings.words import secrets_in, without_traces
 
+    words = without_traces(str(error), tuple(secrets_in(os.environ)))
+    return f"{type(error).__name__}: {redact_text(words)}"
+
+
+def _made(cls: type, declared: Declaration, app_env: str) -> tuple[Problem, ...]:
     try:
         cls()
     except Exception as error:  # noqa: BLE001 - validators of the application may raise anything
-        return _refused(error, declared, app_env) or (
-            Problem(cls.__name__, f"raised {type(error).__name__}: {redact_text(str(error))}"),
-        )
+        return _refused(error, declared, app_env) or (Problem(cls.__name__, f"raised {_told(error)}"),)
     return ()
 
 

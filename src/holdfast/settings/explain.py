@@ -166,8 +166,10 @@ def _unreadable(text: str, cls: type[BaseSettings], purposes: Purposes) -> Itera
 
 
 def _not_json(cls: type[BaseSettings], name: str, purposes: Purposes) -> Problem:
-    variable = _variable(cls, name, cls.model_fields[name], purposes, [])
-    return _problem(variable, "is not JSON, as a list or a group of values must be", [])
+    field, delimiter = cls.model_fields[name], cls.model_config.get("env_nested_delimiter")
+    variable = _variable(cls, name, field, purposes, [])
+    parts = f"or one of {variable.name}{delimiter}… " if delimiter and _model(field) else ""
+    return _problem(variable, f"{parts}is not JSON, as a list or a group of values must be", [])
 
 
 def _wrong(found: dict[str, Any], secret: bool, secrets: tuple[str, ...]) -> str:

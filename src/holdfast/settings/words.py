@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 from holdfast.settings.report import is_secret
@@ -31,7 +31,7 @@ def masked(words: str, secrets: Iterable[str]) -> str:
     return words
 
 
-def without_traces(words: str, secrets: Iterable[str]) -> str:
+def without_traces(words: str, secrets: Collection[str]) -> str:
     """*words*, made while the program ran, without any of *secrets*, their pieces and their lengths."""
     told = tuple(one for one in secrets if set(_forms(one)))
     words = masked(words, told)

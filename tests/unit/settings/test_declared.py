@@ -181,6 +181,24 @@ def test_a_class_that_breaks_is_told(folder: Path) -> None:
     assert [one.line() for one in lacking(folder)] == ["Settings raised OSError: x"]
 
 
+def test_a_class_of_another_kind_tells_no_secret(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENV-3."""
+    words = 'raise ValueError(os.environ["SHOP_TOKEN"].lower() + " is no token of the shop")'
+    declare(
+        folder,
+        "config_ot:Settings",
+        config_ot=f"import os\nclass Settings:\n    def __init__(self): {words}\n",
+        config_mo=f"import os\n{words}\n",
+    )
+    monkeypatch.setenv("SHOP_TOKEN", "Hunter2")
+
+    assert [one.line() for one in lacking(folder)] == [
+        "Settings raised ValueError: *** is no token of the shop"
+    ]
+    declare(folder, "config_mo:Settings")
+    assert lacking(folder)[0].wrong == "importing config_mo raised ValueError: *** is no token of the shop"
+
+
 def test_a_misspelt_key_of_pyproject_is_told(folder: Path) -> None:
     (folder / "pyproject.toml").write_text("[tool.holdfast]\nsetings = 'a:b'\n")
 

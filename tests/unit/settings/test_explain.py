@@ -336,6 +336,19 @@ def test_what_is_not_json_hides_nothing_else(monkeypatch: pytest.MonkeyPatch) ->
     assert [one.name for one in report(Shop).problems] == ["HOSTS", "SIZES"]
 
 
+def test_a_group_given_in_parts_is_named_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mail(BaseModel):
+        hosts: list[str]
+
+    class Shop(BaseSettings):
+        model_config = SettingsConfigDict(env_nested_delimiter="__")
+        mail: Mail
+
+    monkeypatch.setenv("MAIL__HOSTS", "a,b")
+
+    assert lines(Shop) == ["MAIL or one of MAIL__… is not JSON, as a list or a group of values must be"]
+
+
 def test_it_is_judged_as_it_was_made_from_a_file_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """ENV-3: with the same arguments, and its own work is not done twice."""
     made = []
