@@ -71,6 +71,10 @@ class _Inner:
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
+        if not kind.startswith("lifespan."):
+            # It takes every scope for a request. No server stops at that: it does not support lifespan.
+            msg = f"{kind!r} was sent in a lifespan scope"
+            raise RuntimeError(msg)
         if kind == "lifespan.startup.complete":
             self._started = True
             self._steps.began()

@@ -99,6 +99,15 @@ async def test_an_application_without_lifespan_that_returns_is_served() -> None:
     assert await Server().serve(app) == ["begin", "began", COMPLETE, "drain", "end", STOPPED]
 
 
+async def test_an_application_that_takes_the_lifespan_for_a_request_is_served() -> None:
+    """PRM-5: what it says is not passed on; as under uvicorn, it does not support lifespan."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    assert await Server().serve(app) == ["begin", "began", COMPLETE, "drain", "end", STOPPED]
+
+
 async def test_an_application_that_raises_after_it_asked_has_failed() -> None:
     """Servers take an exception for "unsupported" and would serve regardless."""
 
