@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from holdfast.runtime.mishap import Mishap, explain
+from holdfast.runtime.packages import base_of, from_folder
 from holdfast.settings.failure import Exit, StartFailure
 from holdfast.settings.parse import nearest
 
@@ -34,6 +35,10 @@ class _Target:
 
     def __str__(self) -> str:
         return f"{self.module}:{self.attribute}"
+
+    def mishap(self, doing: str) -> Mishap:
+        """What went wrong with it while *doing* that."""
+        return Mishap(self.folder, doing, target=str(self))
 
 
 def locate(target: str, *, app_dir: Path, factory: bool = False) -> object:
@@ -59,7 +64,7 @@ def locate(target: str, *, app_dir: Path, factory: bool = False) -> object:
     if not callable(found):
         raise _not_callable(found, taken, factory)
     _refuse_look_alikes(found, taken)
-    return found
+    return _in_one_call(found) if _is_double(found) else found
 
 
 def _failure(description: str, action: str, status: Exit) -> StartFailure:
@@ -94,21 +99,24 @@ def _module(target: _Target) -> ModuleType:
         name = error.name or ""
         if target.module == name or target.module.startswith(f"{name}."):
             raise _no_module(target) from error
-        raise explain(error, Mishap(target.folder, f"importing {target.module}")) from error
+        raise explain(error, target.mishap(f"importing {target.module}")) from error
     except StartFailure:
         raise  # holdfast itself, used inside the application, has told already
     except (Exception, SystemExit) as error:
-        raise explain(error, Mishap(target.folder, f"importing {target.module}")) from error
+        raise explain(error, target.mishap(f"importing {target.module}")) from error
 
 
 def _no_module(target: _Target) -> StartFailure:
     known = _modules_of(target.folder)
     description = f"There is no module {target.module!r} in {target.folder}, nor among the installed ones."
+    base = base_of(target.module, target.folder)
     deeper = next((one for one in known if one.endswith(f".{target.module}")), None)
     near = nearest(target.module, known)
     if deeper is not None:
         inside = deeper.removesuffix(f".{target.module}").replace(".", "/")
         action = f"It is in {inside}/: start with --app-dir {inside}, or as {deeper}:{target.attribute}"
+    elif base is not None:
+        action = f"It is in {base}: start as {target} {from_folder(base)}"
     elif near is not None:
         action = f"Did you mean: {near}:{target.attribute}"
     elif known:
@@ -178,6 +186,22 @@ def _is_asgi_call(called: object, arguments: int) -> bool:
     return inspect.iscoroutinefunction(called) and _required(called) == arguments
 
 
+def _in_one_call(found: Any) -> object:
+    from uvicorn.middleware.asgi2 import ASGI2Middleware
+
+    return ASGI2Middleware(found)
+
+
+def _is_double(found: Any) -> bool:
+    """Whether *found* is of ASGI's second version: called with the scope it gives what is called with the
+    rest. Starlette's endpoints are given all three, and awaited."""
+    if inspect.isclass(found):
+        return not hasattr(found, "__await__") and _is_asgi_call(found.__call__, 3) and _required(found) == 1
+    called = found if inspect.isroutine(found) else type(found).__call__
+    names = [one for one in _parameters(called) if one != "self"]
+    return names == ["scope"] and not inspect.iscoroutinefunction(called)
+
+
 def _parameters(called: Any) -> tuple[str, ...]:
     try:
         return tuple(inspect.signature(called).parameters)
@@ -219,7 +243,7 @@ def _made(found: Any, target: _Target) -> object:
     except StartFailure:
         raise
     except (Exception, SystemExit) as error:
-        raise explain(error, Mishap(target.folder, f"calling {target}")) from error
+        raise explain(error, target.mishap(f"calling {target}")) from error
     return made
 
 
@@ -252,7 +276,9 @@ def _refuse_look_alikes(found: object, target: _Target) -> None:
     if {"environ", "start_response"} <= names:
         raise _failure(
             f"{target} is a WSGI application (Flask, Django's wsgi.py), and holdfast serves ASGI.",
-            "Django: name the application of asgi.py. Flask: wrap it, as a2wsgi's WSGIMiddleware does.",
+            f"Django: name the application of asgi.py. Flask: wrap it, and name {target.attribute}_asgi:\n"
+            f"  from a2wsgi import WSGIMiddleware     (or asgiref's: from asgiref.wsgi import WsgiToAsgi)\n"
+            f"  {target.attribute}_asgi = WSGIMiddleware({target.attribute})",
             Exit.NO_INPUT,
         )
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from holdfast.faults.category import Category
+from holdfast.faults.classify import classify
 from holdfast.faults.redact import redact_text
+from holdfast.runtime.packages import base_of, base_of_package, named_from
 from holdfast.settings.declared import purposes
 from holdfast.settings.failure import Exit, StartFailure
 from holdfast.settings.parse import nearest
@@ -31,16 +35,28 @@ _ENDED = {
     True: "Let the module only define the application; guard scripts with __name__.",
     False: "Let the startup raise what is in its way instead.",
 }
+_ABSENT = "Start the database that this line uses, or check its address."
+_NESTED = re.compile("cannot be called from a running|loop is already running|while another loop is running")
+_NOT_RUNNING = re.compile("no running event loop|no current event loop")
 _TRACEBACK = "Run the same command with --debug for the whole traceback."
 
 
 @dataclass(frozen=True, slots=True)
 class Mishap:
-    """What was being done ("importing shop"), and the application's folder."""
+    """What was being done ("importing shop"), the application's folder, and what it is called."""
 
     folder: Path
     doing: str
     importing: bool = True
+    target: str = ""  # as it was given
+
+
+def say(failed: StartFailure, debug: bool) -> int:
+    """Print why a start failed, with *debug* the traceback first; its exit status."""
+    if debug and failed.__cause__ is not None:
+        traceback.print_exception(failed.__cause__)
+    print(failed, file=sys.stderr)  # noqa: T201 - the one thing a failed start has to say
+    return failed.exit_status
 
 
 def explain(error: BaseException, mishap: Mishap) -> StartFailure:
@@ -60,8 +76,19 @@ def explain(error: BaseException, mishap: Mishap) -> StartFailure:
         return _failure(f"{where}: there is no module {error.name!r}.", _missing(error.name or "", mishap))
     description = f"{where}: {type(error).__name__}: {text_of(error)}"
     if isinstance(error, ImportError):
-        return _failure(description, _import(error))
-    return _failure(description, f"{_RAISED[mishap.importing]}\n{_TRACEBACK}")
+        return _failure(description, _import(error, mishap))
+    if classify(error).category is Category.DATABASE_CONNECTION:
+        return StartFailure(_PHASE, description, f"{_ABSENT}\n{_TRACEBACK}", Exit.UNAVAILABLE)
+    action = _looping(error) if mishap.importing else None
+    return _failure(description, f"{action or _RAISED[mishap.importing]}\n{_TRACEBACK}")
+
+
+def loop_closed(target: str) -> StartFailure:
+    """The application has closed the loop that was to serve it."""
+    return _failure(
+        f"{target} closed the event loop while it was imported.",
+        "Let it run what it has to run with asyncio.run(...), which closes a loop of its own.",
+    )
 
 
 def explain_startup(error: BaseException | None, said: str, mishap: Mishap, status: Exit) -> StartFailure:
@@ -175,17 +202,42 @@ def _syntax(error: SyntaxError, mishap: Mishap) -> StartFailure:
     return _failure("\n".join(lines), action)
 
 
+def _looping(error: BaseException) -> str | None:
+    """What to do where an import expects the loop to run, or not to."""
+    if not isinstance(error, RuntimeError):
+        return None
+    if _NESTED.search(str(error)):
+        return (
+            "The application is imported while the loop runs, as its uvicorn does: do this in its lifespan"
+            " (startup),\nor install uvicorn 0.47 or newer, with which applications are imported before."
+        )
+    if _NOT_RUNNING.search(str(error)):
+        return "No loop runs yet while the application is imported: do this in its lifespan (startup)."
+    return None
+
+
 def _missing(name: str, mishap: Mishap) -> str:
     top = name.partition(".")[0]
+    install = f"nstall what provides {top!r} for {sys.executable}"
+    base = base_of(top, mishap.folder)
+    outside = named_from(base, mishap.target, mishap.folder) if base is not None else None
+    if outside is not None:
+        return f"If that is the {top!r} in {base}: start as {outside}\nOtherwise i{install}."
     _, folders, files = next(os.walk(mishap.folder), ("", [], []))
     beside = [*folders, *(one.removesuffix(".py") for one in files if one.endswith(".py"))]
     near = nearest(name, beside)
     if near is not None and near != name:
-        return f"Did you mean {near}? Otherwise install what provides {top!r} for {sys.executable}."
-    return f"Install what provides {top!r} for {sys.executable}, or correct the import."
+        return f"Did you mean {near}? Otherwise i{install}."
+    return f"I{install}, or correct the import."
 
 
-def _import(error: ImportError) -> str:
+def _import(error: ImportError, mishap: Mishap) -> str:
+    if "attempted relative import" in str(error):
+        outside = named_from(base_of_package(mishap.folder), mishap.target, mishap.folder)
+        part = "The application is part of a package, and is started as though it were not"
+        if outside is not None:
+            return f"{part}: start as {outside}"
+        return f"{part}: start as package.{mishap.target} from the folder above, or with --app-dir."
     if "partially initialized module" in str(error) or "circular import" in str(error):
         return (
             f"Two modules import each other: move one import into the function that needs it.\n{_TRACEBACK}"

@@ -342,13 +342,50 @@ def test_a_class_is_told_from_its_instances(write: Write) -> None:
     assert refusal("class_b:Web", write(class_b=code)).action == "Name an instance of one: app = Web()"
 
 
-def test_a_class_of_the_old_kind_is_an_application(write: Write) -> None:
-    """ASGI 2: made with the scope, called with the rest; so are Starlette's endpoints."""
-    code = (
-        "class Web:\n    def __init__(self, scope): pass\n    async def __call__(self, receive, send): pass\n"
-    )
+@pytest.mark.parametrize(
+    "code",
+    [
+        """
+class Web:
+    def __init__(self, scope): self.scope = scope
+    async def __call__(self, receive, send): await send(self.scope["path"])
+""",
+        """
+def Web(scope):
+    async def serve(receive, send): await send(scope["path"])
+    return serve
+""",
+        """
+class Router:
+    def __call__(self, scope):
+        async def serve(receive, send): await send(scope["path"])
+        return serve
+Web = Router()
+""",
+    ],
+    ids=["class", "function", "instance"],
+)
+async def test_an_application_of_the_old_kind_is_called_as_it_wants(write: Write, code: str) -> None:
+    """PRM-5, ASGI 2: made with the scope, called with the rest, as uvicorn has it."""
+    sent: list[object] = []
 
-    assert callable(locate("class_c:Web", app_dir=write(class_c=code)))
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    await locate("class_c:Web", app_dir=write(class_c=code))({"path": "/items"}, None, send)
+
+    assert sent == ["/items"]
+
+
+def test_an_endpoint_that_is_awaited_is_not_of_the_old_kind(write: Write) -> None:
+    """Starlette's: made with all three."""
+    code = """
+        class Web:
+            def __init__(self, scope, receive, send): pass
+            def __await__(self): yield
+    """
+
+    assert locate("class_d:Web", app_dir=write(class_d=code)).__name__ == "Web"
 
 
 @pytest.mark.parametrize(
@@ -363,7 +400,94 @@ def test_a_wsgi_application_is_told(write: Write, code: str) -> None:
 
     assert "wsgi_a:app is a WSGI application" in said.description
     assert "asgi.py" in said.action
+    assert "app_asgi = WSGIMiddleware(app)" in said.action
+    assert "from asgiref.wsgi import WsgiToAsgi" in said.action
 
 
 def test_what_cannot_be_called_and_nothing_that_could(write: Write) -> None:
     assert "made by FastAPI()" in refusal("call_b:name", write(call_b="name = 1\n")).action
+
+
+# ── a package, started from inside ────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def inside(write: Write, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Writes files, makes packages of folders, and goes into one."""
+
+    def go(folder: str, *packages: str, **files: str) -> Path:
+        root = write(**files)
+        for package in packages:
+            (root / package / "__init__.py").touch()
+        place = root / folder
+        monkeypatch.chdir(place)
+        return place
+
+    return go
+
+
+def test_a_relative_import_outside_its_package_is_told_how_it_is_started(inside: Callable[..., Path]) -> None:
+    """BOOT-6: `from .models import Item`, and its target is app:app."""
+    code = APP + "from .models import Item\n"
+    folder = inside("bazaar", "bazaar", bazaar__stall_a=code, bazaar__models="Item = 1\n")
+
+    said = refusal("stall_a:app", folder)
+
+    assert "stall_a.py:4 (importing stall_a): ImportError: attempted relative import" in said.description
+    assert "start as bazaar.stall_a:app --app-dir .." in said.action
+
+
+def test_the_outermost_package_is_meant(inside: Callable[..., Path]) -> None:
+    """BOOT-6: `from ..models import Item`, one folder too deep."""
+    code = "from ..models import Item\n"
+    folder = inside("bazaar", "bazaar", "bazaar/api", bazaar__api__stall_b=code)
+
+    said = refusal("api.stall_b:app", folder)
+
+    assert "start as bazaar.api.stall_b:app --app-dir .." in said.action
+
+
+def test_a_package_that_is_where_we_stand_is_pointed_out(inside: Callable[..., Path]) -> None:
+    """BOOT-6: `from bazaar.models import Item`, and its target is app:app."""
+    folder = inside("bazaar", bazaar__stall_c="from bazaar.models import Item\n", bazaar__models="Item = 1\n")
+
+    said = refusal("stall_c:app", folder)
+
+    assert "there is no module 'bazaar'" in said.description
+    assert "start as bazaar.stall_c:app --app-dir .." in said.action
+    assert "Otherwise install what provides 'bazaar'" in said.action
+
+
+@pytest.mark.parametrize("packages", [[], ["bazaar"]], ids=["plain folder", "package"])
+def test_a_target_named_from_outside_is_given_its_folder(
+    inside: Callable[..., Path], packages: list[str]
+) -> None:
+    """BOOT-6: started inside, named as from outside."""
+    folder = inside("bazaar", *packages, bazaar__stall_d=APP)
+
+    said = refusal("bazaar.stall_d:app", folder)
+
+    assert said.action.endswith("start as bazaar.stall_d:app --app-dir ..")
+    assert locate("bazaar.stall_d:app", app_dir=folder.parent).__name__ == "app"
+
+
+# ── what an import expects of the loop ────────────────────────────────────────────────────────────
+
+
+async def test_a_loop_that_runs_already_is_explained(write: Write) -> None:
+    """BOOT-6: as under every uvicorn before 0.47."""
+    code = (
+        "import asyncio\nasync def init(): pass\none = init()\ntry: asyncio.run(one)\nfinally: one.close()\n"
+    )
+
+    said = refusal("loop_a:app", write(loop_a=code))
+
+    assert "do this in its lifespan" in said.action
+    assert "uvicorn 0.47" in said.action
+
+
+def test_a_loop_that_does_not_run_yet_is_explained(write: Write) -> None:
+    """BOOT-6: as under every uvicorn since 0.47."""
+    said = refusal("loop_b:app", write(loop_b="import asyncio\nasyncio.get_running_loop()\n"))
+
+    assert "No loop runs yet while the application is imported: do this in its lifespan" in said.action
