@@ -7,8 +7,8 @@ import contextlib
 import os
 import random
 import signal
-import sys
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,23 @@ from holdfast.app import Holdfast, find_engines, patience, starts_without_databa
 from holdfast.asgi.front import Front
 from holdfast.databases.database import Database
 from holdfast.events import BUS, Event
-from holdfast.faults.classify import classify
+from holdfast.faults.said import said
 from holdfast.floor import Floor
 from holdfast.runtime import folders
 from holdfast.runtime.collector import spare_the_collector
 from holdfast.runtime.departure import REST_S, Departure, left_behind
+from holdfast.runtime.importing import ImportEnded, Importing
 from holdfast.runtime.lifespan import Lifespan, LifespanFailed
 from holdfast.runtime.located import locate
-from holdfast.runtime.mishap import Mishap, explain_startup
+from holdfast.runtime.mishap import Mishap, explain_startup, loop_closed, say
 from holdfast.runtime.notify import notify_ready, notify_stopping
 from holdfast.runtime.phases import Phases
-from holdfast.runtime.port import bind, check_port
+from holdfast.runtime.port import bind, check_port, url_of
 from holdfast.runtime.probe import ProbeListener
-from holdfast.runtime.reach import PHASE, failure, is_hopeless, is_there, reach, settled
-from holdfast.runtime.server import Server, Speech
+from holdfast.runtime.reach import reach, settled, start_without
+from holdfast.runtime.server import Server, Speech, imports_within_loop, loop_factory
 from holdfast.runtime.signals import Signals
 from holdfast.runtime.stop import Stop
-from holdfast.runtime.traces import traceback_without_secrets
 from holdfast.settings.failure import Exit, StartFailure
 from holdfast.settings.reading import Wanted, read_environment
 from holdfast.settings.settings import Settings
@@ -45,6 +45,7 @@ from holdfast.work.journal import JournalUnusableError
 
 _FOLDER = "folder with HOLDFAST_STATE_DIR"
 _SERVER = "server with HOLDFAST_JOURNAL_URL"
+_WAITING = 2048  # connections that the system may keep until we accept them, as uvicorn has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def run(options: Options) -> int:
         environment, settings = read_environment(options.wanted, os.environ, find_engines)
     except StartFailure as failed:
         left_behind(failed.exit_status)
-        return _say(failed, options)
+        return say(failed, options.debug)
     finally:
         unsubscribe()
     told = logs.configure(_format(settings), settings.log_level)
@@ -77,7 +78,7 @@ def run(options: Options) -> int:
     except StartFailure as failed:
         told.flush()
         left_behind(failed.exit_status)
-        return _say(failed, options)
+        return say(failed, options.debug)
     finally:
         told.close()
 
@@ -93,21 +94,14 @@ def _run(options: Options, settings: Settings, told: logs.Logs, early: Sequence[
     hold.listen()
     for event in early:
         BUS.publish(event)
+    runner = asyncio.Runner(loop_factory=loop_factory())
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_Launch(options, settings, hold, told).run())
+        return _Launch(options, settings, hold, told).run(runner)
     finally:
+        if not runner.get_loop().is_closed():
+            runner.close()
         unsubscribe()
         hold.close()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 class _Launch:
@@ -120,52 +114,79 @@ class _Launch:
         self._told = told
         self._stopping = asyncio.Event()
         self._crashed = False
+        self._absent = False  # a database is, and we start all the same
+        self._socket: socket.socket | None = None
         self._front: Front | None = None
         self._lifespan: Lifespan | None = None
         self._server: Server | None = None
         self._departure = Departure(told, settings, self._in_flight)
+        self._importing = Importing(
+            hold.registry,
+            patience(settings),
+            random.Random(),
+            self._needed if starts_without_database(settings) else None,
+        )
         vital = hold.vital
         self._phases = Phases(
             lambda name: setattr(vital, "phase", name),
             lambda name, took: vital.phases.append((name, took)),
         )
 
-    async def run(self) -> int:
+    def run(self, runner: asyncio.Runner) -> int:
         """All phases, then serve until told to stop; the exit status."""
-        self._own_signals()
+        loop = runner.get_loop()
+        self._own_signals(loop)
         uncaught = Uncaught(self._crash)
         uncaught.install()
-        uncaught.watch(asyncio.get_running_loop())
+        uncaught.watch(loop)
         probe = ProbeListener.opened(self._settings.probe_port, self._hold.vital)
         try:
-            started = asyncio.ensure_future(self._start())
-            stop = asyncio.ensure_future(self._stopping.wait())
-            await asyncio.wait([started, stop], return_when=asyncio.FIRST_COMPLETED)
-            if not started.done():
-                await self._given_up(started)
-            else:
-                started.result()
-            await stop
-            status = await self._stop()
+            runner.run(self._unless_stopped(self._prepare()))
+            self._import(runner)
+            runner.run(self._unless_stopped(self._start()))
+            status = runner.run(self._until_stopped())
         except StartFailure as failed:
-            # Now: what comes after it may wait for threads and tasks of the application.
-            self._told.flush()
-            self._departure.failed(failed.exit_status)
-            status = _say(failed, self._options)
-            await self._abandon()
-            return status
+            return self._failed(failed, runner)
         except BaseException:
-            await self._abandon()
+            runner.run(self._abandon())
             raise
         finally:
             probe.close()
             uncaught.uninstall()
         return 1 if self._crashed else status
 
+    async def _unless_stopped(self, step: Coroutine[Any, Any, None]) -> None:
+        """Take *step*, to its end or to the moment we are told to stop."""
+        if self._stopping.is_set():
+            step.close()
+            return
+        stop = asyncio.ensure_future(self._stopping.wait())
+        going = asyncio.ensure_future(step)
+        await asyncio.wait([going, stop], return_when=asyncio.FIRST_COMPLETED)
+        if going.done():
+            stop.cancel()
+            going.result()
+        else:
+            going.cancel()
+            await asyncio.wait([going], timeout=1.0)
+
+    async def _until_stopped(self) -> int:
+        await self._stopping.wait()
+        return await self._stop()
+
+    def _failed(self, failed: StartFailure, runner: asyncio.Runner) -> int:
+        # Now: what comes after it may wait for threads and tasks of the application.
+        self._told.flush()
+        self._departure.failed(failed.exit_status)
+        status = say(failed, self._options.debug)
+        if not runner.get_loop().is_closed():
+            runner.run(self._abandon())
+        return status
+
     # ---- starting -------------------------------------------------------------------------------
 
-    async def _start(self) -> None:
-        settings, hold, options = self._settings, self._hold, self._options
+    async def _prepare(self) -> None:
+        settings = self._settings
         phase = self._phases.phase
         with phase("filesystem") as detail:
             detail += folders.prepare({"LOG_DIR": settings.log_dir, "UPLOAD_DIR": settings.upload_dir})
@@ -176,16 +197,56 @@ class _Launch:
             check_port(settings.host, settings.port)
             detail.append(f"{settings.host}:{settings.port}")
         with phase("databases") as detail:
-            absent = await self._reach(self._stand_ins())
-            detail += [one.target for one in hold.registry]
-        with phase("application") as detail:
-            app: Any = locate(options.target, app_dir=options.app_dir, factory=options.factory)
-            self._front = hold.wrap(app)
-            detail.append(options.target)
+            self._absent = await self._reach(self._stand_ins())
+            detail += [one.target for one in self._hold.registry]
+
+    def _import(self, runner: asyncio.Runner) -> None:
+        """Import the application as the installed uvicorn would: before the loop runs, or within it."""
+        if self._stopping.is_set():
+            return
+        # What the application begins on "the" loop while it is imported is to run on the one that serves.
+        asyncio.set_event_loop(runner.get_loop())
+        with contextlib.suppress(ImportEnded), self._phases.phase("application") as detail:
+            with self._importing.under_way():
+                app = runner.run(self._locate()) if imports_within_loop() else self._located()
+            if runner.get_loop().is_closed():
+                raise loop_closed(self._options.target)
+            self._front = self._hold.wrap(app)
+            detail.append(self._options.target)
             self._open_journal(app)
-            absent = absent or await self._reach([one for one in hold.registry if not one.vouched_at])
+
+    def _located(self) -> Any:
+        options = self._options
+        return locate(options.target, app_dir=options.app_dir, factory=options.factory)
+
+    async def _locate(self) -> Any:
+        return self._located()
+
+    def _needed(self, database: Database, error: Exception) -> None:
+        """The application uses *database* while it is imported, and it is absent: whoever asks for the
+        application now waits in the system's queue of connections."""
+        self._told.write(
+            "warning",
+            f"the application uses the database {database.target} while it is imported, and it is not"
+            " there; waiting for it, and so will requests",
+            {"phase": "application", "cause": said(error)},
+        )
+        with contextlib.suppress(StartFailure):  # told when we listen
+            if self._socket is None:
+                self._socket = bind(self._settings.host, self._settings.port)
+                self._socket.listen(_WAITING)
+
+    async def _start(self) -> None:
+        settings, hold = self._settings, self._hold
+        assert self._front is not None
+        phase = self._phases.phase
+        unseen = [one for one in hold.registry if one.driver.networked and not one.vouched_at]
+        if unseen and not self._absent:
+            with phase("databases of the application") as detail:
+                self._absent = await self._reach(unseen)
+                detail += [one.target for one in unseen]
         self._lifespan = Lifespan(self._front)
-        if absent:
+        if self._absent:
             await self._listen_first()
         else:
             await self._start_lifespan()
@@ -197,7 +258,7 @@ class _Launch:
         spare_the_collector()
         for warning in notify_ready(os.environ):
             self._told.write("warning", warning)
-        self._told.write("info", f"ready: http://{_shown(settings.host)}:{settings.port}")
+        self._told.write("info", f"ready: {url_of(settings.host, settings.port)}")
 
     def _open_journal(self, app: Any) -> None:
         try:
@@ -228,23 +289,7 @@ class _Launch:
         if not starts_without_database(self._settings):
             await reach(databases, watch, patience(self._settings), random.Random())
             return False
-        absent = False
-        for database in databases:
-            if not database.driver.networked:
-                continue
-            error = await is_there(database, watch, self._settings.db_connect_timeout_s)
-            if error is None:
-                continue
-            if is_hopeless(error):
-                raise failure(database, error, classify(error, database=True), 1) from error
-            absent = True
-            database.broken(f"{type(error).__name__} at startup")
-            self._told.write(
-                "warning",
-                f"the database {database.target} is not there; starting without it, requests will wait",
-                {"phase": PHASE, "cause": type(error).__name__},
-            )
-        return absent
+        return await start_without(databases, watch, self._settings.db_connect_timeout_s, self._told.write)
 
     async def _listen_first(self) -> None:
         """The database is absent and we may start: listen, hold every request, start the rest later."""
@@ -267,7 +312,8 @@ class _Launch:
             except LifespanFailed as failed:
                 absent = any(one.away for one in self._hold.registry)
                 status = Exit.UNAVAILABLE if absent else Exit.SOFTWARE
-                mishap = Mishap(self._options.app_dir.resolve(), "its startup", importing=False)
+                options = self._options
+                mishap = Mishap(options.app_dir.resolve(), "its startup", False, options.target)
                 error = failed.__cause__
                 raise explain_startup(error, str(failed), mishap, status) from error or failed
         self._front.state = self._lifespan.state
@@ -276,20 +322,19 @@ class _Launch:
         assert self._front is not None
         settings = self._settings
         with self._phases.phase("listen") as detail:
-            sock = bind(settings.host, settings.port)
+            self._socket = self._socket or bind(settings.host, settings.port)
             self._server = Server(self._front, self._options.speech)
-            await self._server.listen(sock)
+            await self._server.listen(self._socket)
             detail.append(f"{settings.host}:{settings.port}")
 
     # ---- stopping -------------------------------------------------------------------------------
 
-    def _own_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-
+    def _own_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         def first(number: signal.Signals) -> None:
             self._departure.asked(number)
             with contextlib.suppress(RuntimeError):  # the loop has ended: so has what was to stop
                 loop.call_soon_threadsafe(self._stopping.set)
+            self._importing.end()
 
         Signals(first, self._departure.at_once).install()
 
@@ -299,11 +344,6 @@ class _Launch:
     def _crash(self) -> None:
         self._crashed = True
         self._stopping.set()
-
-    async def _given_up(self, started: asyncio.Task[None]) -> None:
-        """Told to stop before the start was over."""
-        started.cancel()
-        await asyncio.wait([started], timeout=1.0)
 
     async def _stop(self) -> int:
         for warning in notify_stopping(os.environ):
@@ -340,6 +380,8 @@ class _Launch:
             await self._answer_held(self._server)
             self._server.drop()
             await self._server.end()
+        elif self._socket is not None:
+            self._socket.close()
 
     async def _answer_held(self, server: Server) -> None:
         """Whoever waited for a start that has failed is told so, and not cut off."""
@@ -350,16 +392,5 @@ class _Launch:
             await asyncio.wait(waiting, timeout=REST_S)
 
 
-def _say(failed: StartFailure, options: Options) -> int:
-    if options.debug and failed.__cause__ is not None:
-        print(traceback_without_secrets(failed.__cause__, os.environ), file=sys.stderr)  # noqa: T201
-    print(failed, file=sys.stderr)  # noqa: T201 - the one thing a failed start has to say
-    return failed.exit_status
-
-
 def _format(settings: Settings) -> logs.Choice:
     return {"human": "console", "json": "json"}.get(settings.log_format or "", "auto")  # type: ignore[return-value]
-
-
-def _shown(host: str) -> str:
-    return "127.0.0.1" if host in ("0.0.0.0", "") else f"[{host}]" if ":" in host else host  # noqa: S104

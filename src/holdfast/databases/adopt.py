@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from holdfast.context import Request
 from holdfast.databases.database import Database, Driver
@@ -37,6 +38,21 @@ class MarkerRules:
     commit_status: bool = False  # commits without a marker are asked about by their number
 
 
+class Importing(Protocol):
+    """The import of an application by a start that is under way. From any thread."""
+
+    def pause(self, database: Database, error: Exception) -> float | None:
+        """Seconds after which a connection that failed with *error* is tried again; None: let it fail.
+
+        Raises, past every `except Exception`, when the start is to end.
+        """
+        ...
+
+    def rest(self, seconds: float) -> None:
+        """Block this thread for so long, or until the start is to end."""
+        ...
+
+
 class Registry:
     """The databases of this process. Hooks add to it from any thread."""
 
@@ -45,6 +61,7 @@ class Registry:
         self.rules = PoolRules()
         self.markers = MarkerRules()
         self.patience_s: float | None = None
+        self.importing: Importing | None = None
         self._listeners: tuple[Callable[[Database], None], ...] = ()
         self._by_place: dict[tuple[object, ...], Database] = {}
         self._lock = threading.Lock()

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from holdfast.context import REQUEST, Request
-from holdfast.databases.adopt import REGISTRY
+from holdfast.databases.adopt import REGISTRY, Importing
 from holdfast.databases.database import Database
 from holdfast.databases.link import Link, Opening
 from holdfast.databases.sqlalchemy_driver import LIBRARIES, OURS, PROBING, EngineDriver
@@ -24,6 +24,7 @@ from holdfast.faults.category import Category, Fault, Outcome
 
 _NO_CONNECTION = "08001"
 _LOGINS = 3  # at most, while they are lost one after the other and the database answers others
+_BELIEVED_S = 5.0  # for the watch to find what we have found
 _UNDOING: set[asyncio.Task[None]] = set()
 
 AWAY = Fault(
@@ -64,6 +65,9 @@ class Connecting:
         if PROBING.get():
             return self._open(args, params)
         request = REQUEST.get()
+        importing = REGISTRY.importing
+        if importing is not None and request is None and self.driver.networked and not OURS.get():
+            return self._at_import(importing, args, params)
         if request is not None:
             request.ledger.databases.add(self.database.name)
         if self.database.away:
@@ -77,6 +81,34 @@ class Connecting:
             raise
         self.welcome(connection)
         return connection
+
+    def _at_import(self, importing: Importing, args: Any, params: Any) -> Any:
+        """Open a connection for an application that is being imported. An import that has failed
+        cannot be repeated, so it is this call that waits for the database."""
+        while True:
+            try:
+                connection = self._watched(args, params)
+                break
+            except Exception as error:
+                self._failed(error)
+                pause = importing.pause(self.database, error)
+                if pause is None:
+                    raise
+            if self._dialect.is_async:
+                await_only(asyncio.to_thread(importing.rest, pause))
+            else:
+                importing.rest(pause)
+        self._until_believed()
+        self.welcome(connection)
+        return connection
+
+    def _until_believed(self) -> None:
+        """We have a connection before the watch knows: a checkout would take it for one of the past."""
+        database = self.database
+        if self._dialect.is_async:
+            await_only(database.until_settled(_BELIEVED_S))
+        else:
+            database.wait_settled(_BELIEVED_S)
 
     def _admit(self, request: Request | None) -> None:
         """While the database is away: what can be run again is refused here and now; what cannot

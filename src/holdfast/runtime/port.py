@@ -83,6 +83,12 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
+def url_of(host: str, port: int) -> str:
+    """Where a browser on this machine finds what listens there."""
+    shown = "127.0.0.1" if host in {"0.0.0.0", ""} else f"[{host}]" if ":" in host else host  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
 def failure(host: str, port: int, error: Exception) -> StartFailure:
     """What *error*, raised by binding or listening there, means to the user."""
     code = error.errno if isinstance(error, OSError) else None

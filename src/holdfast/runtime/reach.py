@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from holdfast.databases.adopt import Registry
@@ -18,6 +18,7 @@ from holdfast.settings.failure import Exit, StartFailure
 
 PHASE = "databases"
 BASE_S, CAP_S = 0.2, 5.0
+Tell = Callable[[str, str, Mapping[str, object]], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,28 @@ async def reach(
     for database in databases:
         if database.driver.networked:
             await _reach_one(database, watch, patience, dice, bus)
+
+
+async def start_without(databases: Iterable[Database], watch: Watch, timeout: float, tell: Tell) -> bool:
+    """One attempt at each of *databases*, for a start that needs none of them; whether one is absent.
+
+    Raises `StartFailure` for what no waiting cures.
+    """
+    absent = False
+    for database in databases:
+        error = await is_there(database, watch, timeout) if database.driver.networked else None
+        if error is None:
+            continue
+        if is_hopeless(error):
+            raise failure(database, error, classify(error, database=True), 1) from error
+        absent = True
+        database.broken(f"{type(error).__name__} at startup")
+        tell(
+            "warning",
+            f"the database {database.target} is not there; starting without it, requests will wait",
+            {"phase": PHASE, "cause": type(error).__name__},
+        )
+    return absent
 
 
 async def is_there(database: Database, watch: Watch, timeout: float) -> BaseException | None:
@@ -67,21 +90,31 @@ async def _reach_one(
         if database.driver.provisional and fault.category is Category.UNKNOWN:
             return  # our own guess at a driver does not fit the address; the application's will tell
         last = attempt == patience.attempts or is_hopeless(error)
-        delay = None if last else dice.random() * min(CAP_S, BASE_S * 2.0 ** (attempt - 1))
-        bus.publish(
-            ConnectAttempted(
-                database=database.name,
-                target=database.target,
-                attempt=attempt,
-                attempts=patience.attempts,
-                cause=said(error),
-                timeout_s=patience.timeout,
-                next_s=None if delay is None else round(delay, 3),
-            )
-        )
+        delay = None if last else delay_after(attempt, dice)
+        bus.publish(attempted(database, error, attempt, patience, delay))
         if delay is None:
             raise failure(database, error, fault, attempt) from error
         await asyncio.sleep(delay)
+
+
+def delay_after(attempt: int, dice: random.Random) -> float:
+    """Seconds between that attempt and the next: full jitter, 0.2 s doubling to 5 s."""
+    return dice.random() * min(CAP_S, BASE_S * 2.0 ** (attempt - 1))
+
+
+def attempted(
+    database: Database, error: BaseException, attempt: int, patience: Patience, delay: float | None
+) -> ConnectAttempted:
+    """What is told of an attempt that failed."""
+    return ConnectAttempted(
+        database=database.name,
+        target=database.target,
+        attempt=attempt,
+        attempts=patience.attempts,
+        cause=said(error),
+        timeout_s=patience.timeout,
+        next_s=None if delay is None else round(delay, 3),
+    )
 
 
 def failure(database: Database, error: BaseException, fault: Fault, attempts: int) -> StartFailure:

@@ -58,6 +58,22 @@ class _NotTold(logging.Filter):
 logging.getLogger("uvicorn.error").addFilter(_NotTold())
 
 
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the loop that serves: uvloop's, where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def imports_within_loop() -> bool:
+    """Whether the uvicorn that is installed imports applications within its running loop: before 0.47 it
+    does. An application works with the one or the other, and was written for the uvicorn it has."""
+    return not hasattr(uvicorn.Config, "load_app")
+
+
 class Server:
     """One listening server."""
 
