@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from holdfast.runtime.holders import Holder, holder_of
 from holdfast.settings.failure import Exit, StartFailure
 
-if TYPE_CHECKING:
-    import psutil
-
 _PHASE = "port"
-_LONGEST_COMMAND = 120
 _TAKEN = frozenset({errno.EADDRINUSE, 10048})
-_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, 10013})
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """The process that listens on a port; `since` is its start, in seconds since the epoch.
+class Place:
+    """An address, and how the user says another port for it."""
 
-    `command` is redacted and shortened; `mine` says whether this user may end it.
-    """
-
-    pid: int
-    command: str
-    since: float
-    user: str
-    mine: bool
+    host: str
+    port: int
+    variable: str = "PORT"
+    option: str | None = "--port"
 
     def __str__(self) -> str:
-        since = datetime.fromtimestamp(self.since, UTC).astimezone()
-        return f"process {self.pid} of {self.user}, running since {since:%Y-%m-%d %H:%M:%S}: {self.command}"
+        named = "" if self.option else f" ({self.variable})"
+        return f"Port {self.port} of {self.host or 'every address'}{named}"
+
+    def at(self, port: int) -> str:
+        """How to choose *port* instead."""
+        if self.option is None:
+            return f"set {self.variable}={port}"
+        return f"set {self.variable}, or start with {self.option} {port}"
 
 
 class PortTaken(StartFailure):
@@ -79,7 +76,7 @@ def bind(host: str, port: int) -> socket.socket:
             bound.close()
             raise
     except (OSError, UnicodeError, OverflowError) as error:
-        raise failure(host, port, error) from error
+        raise failure(Place(host, port), error) from error
     return bound
 
 
@@ -89,34 +86,14 @@ def url_of(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-def failure(host: str, port: int, error: Exception) -> StartFailure:
+def failure(place: Place, error: Exception) -> StartFailure:
     """What *error*, raised by binding or listening there, means to the user."""
     code = error.errno if isinstance(error, OSError) else None
     if code in _TAKEN and not isinstance(error, socket.gaierror):
-        return _taken(host, port)
+        return _taken(place)
     if code in _FORBIDDEN and not isinstance(error, socket.gaierror):
-        return _forbidden(host, port)
-    return _unusable(host, port, error)
-
-
-def holder_of(port: int, host: str = "") -> Holder | None:
-    """The process that listens on *port* of *host*, or of any address, if the system tells.
-
-    Of several that share the socket it is the eldest, which started the others.
-    """
-    import psutil  # takes 20 ms, and nearly every port is free
-
-    pid = _listening_pid(port, host)
-    if pid is None:
-        return None
-    try:
-        process = _eldest(psutil.Process(pid), port)
-        with process.oneshot():
-            user = process.username()
-            mine = user == psutil.Process().username()
-            return Holder(process.pid, _command(process), process.create_time(), user, mine)
-    except psutil.Error:
-        return None  # it ended, or is hidden from us, between two looks
+        return _forbidden(place)
+    return _unusable(place, error)
 
 
 def _address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
@@ -138,29 +115,34 @@ def _share(bound: socket.socket) -> None:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
-def _taken(host: str, port: int) -> PortTaken:
-    holder = holder_of(port, host)
+def _taken(place: Place) -> PortTaken:
+    address = ""
+    with contextlib.suppress(OSError, UnicodeError, OverflowError):
+        address = str(_address(place.host, place.port)[1][0]) if place.host else ""
+    holder = holder_of(place.port, address)
     by = f"by {holder}" if holder else "by a process that this user cannot see"
     taken = PortTaken(
         _PHASE,
-        f"Port {port} of {host or 'every address'} is taken {by}.",
-        "\n".join(("One of:", *(f"- {way}" for way in ways_out(port, holder, sys.platform)))),
+        f"{place} is taken {by}.",
+        "\n".join(("One of:", *(f"- {way}" for way in ways_out(place, holder, sys.platform)))),
         Exit.UNAVAILABLE,
     )
     taken.holder = holder
     return taken
 
 
-def ways_out(port: int, holder: Holder | None, platform: str) -> tuple[str, str, str]:
+def ways_out(place: Place, holder: Holder | None, platform: str) -> tuple[str, str, str]:
     """The three things a user of *platform* (as `sys.platform`) can do about a taken port."""
+    port = place.port
     return (
-        _stop(port, holder, platform),
+        way_to_stop(port, holder, platform),
         f"let holdfast ask and end it: holdfast free-port {port}",
-        f"listen elsewhere: set PORT, or start with --port {port + 1 if port < 65535 else 8000}",
+        f"listen elsewhere: {place.at(port + 1 if port < 65535 else 8000)}",
     )
 
 
-def _stop(port: int, holder: Holder | None, platform: str) -> str:
+def way_to_stop(port: int, holder: Holder | None, platform: str) -> str:
+    """How a user of *platform* ends the *holder* of *port*, or finds one that nobody told of."""
     if platform == "win32":
         if holder is not None:
             return f"stop it: taskkill /PID {holder.pid} (with /F when it does not listen)"
@@ -172,88 +154,40 @@ def _stop(port: int, holder: Holder | None, platform: str) -> str:
     return f"find it: sudo ss -ltnp 'sport = :{port}'"
 
 
-def _forbidden(host: str, port: int) -> PortForbidden:
+def _forbidden(place: Place) -> PortForbidden:
+    port = place.port
     who = "an administrator" if sys.platform == "win32" else "root"
     if port >= 1024:
-        description = f"The system does not permit listening on port {port} of {host or 'every address'}."
-        action = "Choose another port: set PORT, or start with --port 8000."
-        return PortForbidden(_PHASE, description, action, Exit.UNAVAILABLE)
+        where = f"{str(place)[0].lower()}{str(place)[1:]}"
+        description = f"The system does not permit listening on {where}."
+        return PortForbidden(_PHASE, description, f"Choose another port: {place.at(8000)}.", Exit.UNAVAILABLE)
     ways = [
         "One of:",
-        f"- listen on a port from 1024 up: set PORT, or start with --port {8000 + port}",
+        f"- listen on a port from 1024 up: {place.at(8000 + port)}",
         f"- let a web server that may hold port {port} (nginx, Caddy) pass requests on",
     ]
     if sys.platform.startswith("linux"):
         ways.append("- let a systemd unit permit it: AmbientCapabilities=CAP_NET_BIND_SERVICE")
-    description = f"Port {port} is below 1024, and only {who} may listen there."
+    named = "" if place.option else f" ({place.variable})"
+    description = f"Port {port}{named} is below 1024, and only {who} may listen there."
     return PortForbidden(_PHASE, description, "\n".join(ways), Exit.UNAVAILABLE)
 
 
-def _unusable(host: str, port: int, error: Exception) -> PortUnusable:
+def _unusable(place: Place, error: Exception) -> PortUnusable:
     if isinstance(error, socket.gaierror | UnicodeError):
-        wrong = f"The host {host!r} has no address."
+        wrong = f"The host {place.host!r} has no address."
         action = (
             "Set HOST (or --host) to an address of this machine: 127.0.0.1 for this machine only, 0.0.0.0 "
             "for every one. An IPv6 address stands without brackets: ::1."
         )
     elif isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL:
-        wrong = f"{host} is no address of this machine."
+        wrong = f"{place.host} is no address of this machine."
         action = (
             "Set HOST (or --host) to 127.0.0.1 for this machine only, or 0.0.0.0 for every address of it."
         )
     else:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        wrong = f"Port {port} of {host or 'every address'} cannot be used: {why}."
-        action = "Set HOST to an address of this machine and PORT to a number from 1 to 65535."
+        wrong = f"{place} cannot be used: {why}."
+        host = "HOST to an address of this machine and " if place.option else ""
+        action = f"Set {host}{place.variable} to a number from 1 to 65535."
     return PortUnusable(_PHASE, wrong, action, Exit.UNAVAILABLE)
-
-
-def _listening_pid(port: int, host: str) -> int | None:
-    import psutil
-
-    try:
-        connections: Iterable[Any] = psutil.net_connections("tcp")
-    except psutil.AccessDenied:
-        # macOS shows the table of all sockets to root alone, but each user their own processes.
-        return next((one.pid for one in psutil.process_iter() if _listens(one, port)), None)
-    listeners = [one for one in connections if _is_listener(one, port)]
-    in_the_way = [one for one in listeners if one.laddr.ip in {*_WILDCARDS, *_addresses(host, port)}]
-    return next((one.pid for one in in_the_way or listeners if one.pid is not None), None)
-
-
-def _addresses(host: str, port: int) -> set[str]:
-    try:
-        return {str(_address(host, port)[1][0])} if host else set()
-    except (OSError, UnicodeError, OverflowError):
-        return set()
-
-
-def _is_listener(connection: Any, port: int) -> bool:
-    return bool(connection.status == "LISTEN" and connection.laddr and connection.laddr.port == port)
-
-
-def _listens(process: psutil.Process, port: int) -> bool:
-    import psutil
-
-    # The name changed in psutil 6; both are asked for, as our lower bound is 5.9.
-    look = getattr(process, "net_connections", None) or process.connections
-    try:
-        return any(_is_listener(one, port) for one in look("tcp"))
-    except psutil.Error:
-        return False
-
-
-def _eldest(process: psutil.Process, port: int) -> psutil.Process:
-    while True:
-        parent = process.parent()
-        if parent is None or parent.pid in {0, 1, os.getpid()} or not _listens(parent, port):
-            return process
-        process = parent
-
-
-def _command(process: psutil.Process) -> str:
-    from holdfast.faults.redact import redact_text
-
-    command = redact_text(" ".join(process.cmdline()) or process.name())
-    plain = " ".join(command.split())
-    return plain if len(plain) <= _LONGEST_COMMAND else f"{plain[: _LONGEST_COMMAND - 1]}…"

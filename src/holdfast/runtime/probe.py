@@ -10,7 +10,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
-from holdfast.runtime.port import failure
+from holdfast.runtime.port import Place, failure
+from holdfast.settings.failure import Exit, StartFailure
+
+_VARIABLE = "HOLDFAST_PROBE_PORT"
 
 
 class Vital(Protocol):
@@ -19,6 +22,7 @@ class Vital(Protocol):
     phase: str
     started: bool
     draining: bool
+    port: int | None
 
 
 class ProbeListener:
@@ -35,10 +39,14 @@ class ProbeListener:
         """
         if port is None:
             return cls(None)
+        if port and port == vital.port:
+            description = f"PORT and {_VARIABLE} are both {port}."
+            action = f"Give the probes a port of their own: {_VARIABLE}, or leave it out."
+            raise StartFailure("port", description, action, Exit.CONFIG)
         try:
             server = ThreadingHTTPServer((host, port), _handler(vital))
-        except OSError as error:
-            raise failure(host, port, error) from error
+        except (OSError, OverflowError) as error:
+            raise failure(Place(host, port, _VARIABLE, option=None), error) from error
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, name="holdfast-probes", daemon=True).start()
         return cls(server)

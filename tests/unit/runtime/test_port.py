@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.runtime import port as ports
+from holdfast.runtime import holders
+from holdfast.runtime.holders import Holder, holder_of
 from holdfast.runtime.port import (
-    Holder,
+    Place,
     PortForbidden,
     PortTaken,
     PortUnusable,
     bind,
     check_port,
     failure,
-    holder_of,
     ways_out,
 )
 
@@ -118,7 +118,7 @@ os.waitpid(child, 0)
         port, child = map(int, parent.stdout.readline().split())
         import psutil
 
-        eldest = ports._eldest(psutil.Process(child), port)
+        eldest = holders._eldest(psutil.Process(child), port)
         parent.stdin.close()
 
     assert eldest.pid == parent.pid
@@ -160,7 +160,7 @@ def test_permission_denied_below_1024_has_its_own_message() -> None:
     """PORT-2."""
 
     def refuse(host: str, port: int) -> socket.socket:
-        raise failure(host, port, PermissionError(errno.EACCES, "Permission denied"))
+        raise failure(Place(host, port), PermissionError(errno.EACCES, "Permission denied"))
 
     with pytest.raises(PortForbidden) as refused:
         check_port("0.0.0.0", 80, binder=refuse)
@@ -173,7 +173,7 @@ def test_permission_denied_below_1024_has_its_own_message() -> None:
 
 
 def test_permission_denied_above_1024_does_not_speak_of_1024() -> None:
-    said = str(failure("", 8000, PermissionError(errno.EACCES, "Permission denied")))
+    said = str(failure(Place("", 8000), PermissionError(errno.EACCES, "Permission denied")))
 
     assert "does not permit listening on port 8000 of every address" in said
     assert "1024" not in said
@@ -245,9 +245,9 @@ def test_the_ways_out_are_in_the_words_of_the_users_system(platform: str, known:
     """PORT-1."""
     holder = Holder(42, "node server.js", 0.0, "anna", mine=False)
 
-    assert known in ways_out(8000, holder, platform)[0]
-    assert unknown in ways_out(8000, None, platform)[0]
-    assert "--port 8000" in ways_out(65535, None, platform)[2]
+    assert known in ways_out(Place("", 8000), holder, platform)[0]
+    assert unknown in ways_out(Place("", 8000), None, platform)[0]
+    assert "--port 8000" in ways_out(Place("", 65535), None, platform)[2]
 
 
 def test_a_long_command_is_shortened() -> None:

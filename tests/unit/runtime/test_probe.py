@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import urllib.error
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from holdfast.asgi.health import Vital
-from holdfast.runtime.port import PortTaken
+from holdfast.runtime.port import Place, PortTaken, failure
 from holdfast.runtime.probe import ProbeListener
+from holdfast.settings.failure import StartFailure
 
 
 @pytest.fixture
@@ -75,8 +77,31 @@ def test_a_taken_port_is_told(vital: Vital) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
 
-        with pytest.raises(PortTaken, match=str(port)):
+        with pytest.raises(PortTaken, match=str(port)) as refused:
             ProbeListener.opened(port, vital, "127.0.0.1")
+
+    assert f"Port {port} of 127.0.0.1 (HOLDFAST_PROBE_PORT) is taken by process" in refused.value.description
+    assert f"listen elsewhere: set HOLDFAST_PROBE_PORT={port + 1}" in refused.value.action
+    assert "--port" not in str(refused.value)
+
+
+def test_a_port_that_may_not_be_had_is_told_by_its_variable() -> None:
+    """PORT-2, BOOT-4."""
+    low = failure(Place("", 80, "HOLDFAST_PROBE_PORT", None), PermissionError(errno.EACCES, "denied"))
+    wrong = failure(Place("", 0, "HOLDFAST_PROBE_PORT", None), OSError(errno.EINVAL, "Invalid argument"))
+
+    assert "Port 80 (HOLDFAST_PROBE_PORT) is below 1024" in low.description
+    assert "set HOLDFAST_PROBE_PORT=8080" in low.action
+    assert "Set HOLDFAST_PROBE_PORT to a number" in wrong.action
+    assert "HOST" not in wrong.action.replace("HOLDFAST", "")
+
+
+def test_a_port_that_is_the_servers_own_is_told_as_such() -> None:
+    """ENV-3, BOOT-4: else the process would find its own listener in its way."""
+    with pytest.raises(StartFailure, match="PORT and HOLDFAST_PROBE_PORT are both 8000") as refused:
+        ProbeListener.opened(8000, Vital(port=8000), "127.0.0.1")
+
+    assert refused.value.exit_status == 78
 
 
 def test_closed_it_listens_no_more(vital: Vital) -> None:
