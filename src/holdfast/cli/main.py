@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from holdfast.cli.demo import demo
+from holdfast.cli.free_port import free_port
 from holdfast.cli.journal import journal
 from holdfast.cli.run import run
 
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command(context_settings={"allow_interspersed_args": True})(run)
 app.command()(demo)
+app.command("free-port")(free_port)
 app.add_typer(journal, name="journal")
 
 

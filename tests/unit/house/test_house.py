@@ -48,7 +48,9 @@ def test_the_public_surface_is_what_the_text_file_says() -> None:
     from holdfast.cli.main import app
 
     surface |= {
-        f"holdfast {command.callback.__name__}" for command in app.registered_commands if command.callback
+        f"holdfast {command.name or command.callback.__name__}"
+        for command in app.registered_commands
+        if command.callback
     }
     surface |= {
         f"holdfast {group.name} {command.name or command.callback.__name__}"
