@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
 
 from holdfast.runtime.port import Place, failure
-from holdfast.settings.failure import Exit, StartFailure
 
 _VARIABLE = "HOLDFAST_PROBE_PORT"
 
@@ -22,7 +21,6 @@ class Vital(Protocol):
     phase: str
     started: bool
     draining: bool
-    port: int | None
 
 
 class ProbeListener:
@@ -39,10 +37,6 @@ class ProbeListener:
         """
         if port is None:
             return cls(None)
-        if port and port == vital.port:
-            description = f"PORT and {_VARIABLE} are both {port}."
-            action = f"Give the probes a port of their own: {_VARIABLE}, or leave it out."
-            raise StartFailure("port", description, action, Exit.CONFIG)
         try:
             server = ThreadingHTTPServer((host, port), _handler(vital))
         except (OSError, OverflowError) as error:

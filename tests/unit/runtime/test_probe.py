@@ -15,7 +15,6 @@ import pytest
 from holdfast.asgi.health import Vital
 from holdfast.runtime.port import Place, PortTaken, failure
 from holdfast.runtime.probe import ProbeListener
-from holdfast.settings.failure import StartFailure
 
 
 @pytest.fixture
@@ -94,14 +93,6 @@ def test_a_port_that_may_not_be_had_is_told_by_its_variable() -> None:
     assert "set HOLDFAST_PROBE_PORT=8080" in low.action
     assert "Set HOLDFAST_PROBE_PORT to a number" in wrong.action
     assert "HOST" not in wrong.action.replace("HOLDFAST", "")
-
-
-def test_a_port_that_is_the_servers_own_is_told_as_such() -> None:
-    """ENV-3, BOOT-4: else the process would find its own listener in its way."""
-    with pytest.raises(StartFailure, match="PORT and HOLDFAST_PROBE_PORT are both 8000") as refused:
-        ProbeListener.opened(8000, Vital(port=8000), "127.0.0.1")
-
-    assert refused.value.exit_status == 78
 
 
 def test_closed_it_listens_no_more(vital: Vital) -> None:
