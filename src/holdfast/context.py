@@ -86,6 +86,7 @@ class Ledger:
         "attempts",
         "crowded",
         "databases",
+        "ending",
         "error",
         "failed_at",
         "fault",
@@ -103,6 +104,7 @@ class Ledger:
         self.sent = 0  # statements handed to a driver
         self.attempts = 0  # statements or connections really tried: a refusal at the door is none
         self.pending = 0  # COMMITs on their way
+        self.ending = 0  # transactions about to be committed: their marker is on its way
         self.open_writes = 0  # transactions that wrote and have not ended
         self.settled = Commit.NONE  # the worst end of a transaction that wrote
         self.fault: Fault | None = None  # the latest transient failure

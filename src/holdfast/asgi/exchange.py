@@ -167,8 +167,13 @@ class Exchange:
 
     def _flush_late(self) -> None:
         self._flushing = None
-        if self.kept is not None and self.request.ledger.fault is None:
-            self.replay.background(self.flush())
+        ledger = self.request.ledger
+        if self.kept is None or ledger.fault is not None:
+            return
+        if ledger.pending or ledger.ending:  # nobody knows yet what this answer acknowledges
+            self._flushing = asyncio.get_running_loop().call_later(KEPT_S, self._flush_late)
+            return
+        self.replay.background(self.flush())
 
     def _settle_timer(self) -> None:
         if self._flushing is not None:

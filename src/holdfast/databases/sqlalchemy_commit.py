@@ -78,8 +78,15 @@ class Commits:
             if not link.wrote:
                 self._send(link, lambda: original(connection, *args, **kwargs))
                 return
-            noted, number = self._noted(link, connection) if marked else (None, None)
-            self.sent(link)
+            ledger = link.ledger
+            if ledger is not None:
+                ledger.ending += 1
+            try:
+                noted, number = self._noted(link, connection) if marked else (None, None)
+                self.sent(link)
+            finally:
+                if ledger is not None:
+                    ledger.ending -= 1
             self._commit(link, connection, lambda: original(connection, *args, **kwargs), noted, number)
 
         return commit

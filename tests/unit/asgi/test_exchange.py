@@ -270,3 +270,27 @@ def test_a_pushed_message_ends_keeping(run, clock) -> None:
     client = run(House(app, clock).ask())
 
     assert [one["type"] for one in client.sent] == ["http.response.start", "http.response.pathsend"]
+
+
+@pytest.mark.parametrize("word", ["pending", "ending"])
+def test_an_answer_waits_for_a_commit_that_is_on_its_way_however_long(run, clock, word) -> None:
+    """REQ-4: a COMMIT in doubt is asked about for as long as the outage lasts."""
+    told: list[int] = []
+    client = Client()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        one = ledger()
+        one.open_writes = 1
+        await answers(send)
+        setattr(one, word, 1)
+        await asyncio.sleep(5)
+        told.append(len(client.starts))
+        setattr(one, word, 0)
+        one.open_writes = 0
+        raise loses(house.main)
+
+    house = House(app, clock)
+    run(house.ask("POST", client=client))
+
+    assert told == [0], "nothing has left while it was on its way"
+    assert client.status == 503
