@@ -207,6 +207,14 @@ class Request:
         unseen = ledger.unseen and not self.safe
         return worst(ledger.commit, Commit.UNKNOWN) if unseen else ledger.commit
 
+    @property
+    def lost_its_writes(self) -> bool:
+        """Whether the last that it did was to lose all it had written: no answer of its own can
+        acknowledge anything."""
+        ledger = self.ledger
+        lost = ledger.fault is not None and not ledger.overcome and not self.safe
+        return lost and ledger.commit in (Commit.ROLLED_BACK, Commit.UNKNOWN)
+
     def may_run_again(self, *, body_kept: bool = False) -> bool:
         """Whether this request could be run again if its attempt failed now.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from hooked import (
     Hooked,
     hooked,
     isolated,
+    placing,
     read,
     requested,
     until,
@@ -256,3 +258,24 @@ async def test_a_task_that_is_cancelled_while_it_connects_leaks_nothing(
     assert (shop.pool.checkedout(), shop.database.connecting) == (0, {})
     assert await shop.run(read) == 1
     assert len(shop.database.links) == 1
+
+
+@every
+async def test_who_finds_out_that_it_has_gone_waits_like_those_after(shop: Hooked, way: Proxy) -> None:
+    """REQ-4: it has committed, so it cannot be run again, and it was let down by a few milliseconds."""
+    tell = shop.database._tell
+    assert tell is not None
+
+    def noted(*what: Any) -> None:
+        way.heal()
+        tell(*what)
+
+    with requested("POST", key="k") as request:
+        await shop.run(placing(uuid.uuid4().hex))
+        assert not request.may_run_again()
+        way.refuse()
+        for link in list(shop.database.links.values()):
+            link.abort()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shop.database, "_tell", noted)  # nobody knows before it is told
+            assert await shop.run(read) == 1

@@ -82,9 +82,8 @@ class Exchange:
             return
         request = self.request
         if message["type"] == "http.response.start" and not request.started:
-            status = self.status = message["status"]
-            ledger = request.ledger
-            if ledger.open_writes > 0 or (status >= 400 and (status >= 500 or ledger.fault is not None)):
+            self.status = message["status"]
+            if self._may_be_discarded():
                 self.kept = [message]
                 self._kept_bytes = 0
                 return
@@ -92,6 +91,13 @@ class Exchange:
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self.ended = True
         await self._send(message)
+
+    def _may_be_discarded(self) -> bool:
+        """Whether the answer that starts may turn out to be none."""
+        ledger = self.request.ledger
+        if ledger.open_writes > 0 or self.status >= 500:
+            return True
+        return ledger.fault is not None and (self.status >= 400 or self.request.lost_its_writes)
 
     def record(self, bound: int) -> None:
         """Note the answer as it leaves, up to *bound* bytes."""

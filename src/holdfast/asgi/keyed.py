@@ -125,7 +125,10 @@ def _binds(exchange: Exchange, answer: Kept) -> bool:
     One that another attempt may turn is, where something was committed: there is no other attempt then.
     A refusal that a run from the journal was given is the operation's answer, not that of its key: an
     admin may have it run again, and so may its client. What was committed with it binds all the same.
+    What was said of writes that were lost meanwhile binds nobody.
     """
+    if exchange.request.lost_its_writes:
+        return False
     commit = exchange.request.ledger.commit
     if RERUN in exchange.scope:
         applied = commit not in (Commit.NONE, Commit.ROLLED_BACK)

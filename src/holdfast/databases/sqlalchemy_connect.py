@@ -8,6 +8,7 @@ import contextvars
 import threading
 import weakref
 from collections.abc import Callable
+from itertools import count
 from time import monotonic
 from traceback import clear_frames
 from typing import Any
@@ -21,9 +22,11 @@ from holdfast.databases.link import Link, Opening
 from holdfast.databases.sqlalchemy_driver import LIBRARIES, OURS, PROBING, EngineDriver
 from holdfast.databases.wire import keep_alive
 from holdfast.faults.category import Category, Fault, Outcome
+from holdfast.faults.classify import classify
 
 _NO_CONNECTION = "08001"
 _LOGINS = 3  # at most, while they are lost one after the other and the database answers others
+_WAITS = 2  # for a database that has gone in the moment in which it was asked
 _BELIEVED_S = 5.0  # for the watch to find what we have found
 _UNDOING: set[asyncio.Task[None]] = set()
 
@@ -72,15 +75,28 @@ class Connecting:
             request.ledger.databases.add(self.database.name)
         if self.database.away:
             self._admit(request)
-        if request is not None:
-            request.ledger.attempts += 1
-        try:
-            connection = self._watched(args, params)
-        except BaseException as error:
-            self._failed(error)
-            raise
+        connection = self._tried(request, args, params)
         self.welcome(connection)
         return connection
+
+    def _tried(self, request: Request | None, args: Any, params: Any) -> Any:
+        """Open a connection. Who finds out that the database has gone waits like those who come after."""
+        for waited in count():
+            if request is not None:
+                request.ledger.attempts += 1
+            try:
+                return self._watched(args, params)
+            except BaseException as error:
+                self._failed(error)
+                if waited == _WAITS or not self._waits(request, error):
+                    raise
+        raise AssertionError  # it counts for ever
+
+    def _waits(self, request: Request | None, error: BaseException) -> bool:
+        """Whether what cannot be run again has waited for a database that *error* says is gone."""
+        if request is None or OURS.get() or not self.driver.networked or request.may_run_again():
+            return False
+        return isinstance(error, Exception) and classify(error, database=True).lost and self.settles(request)
 
     def _at_import(self, importing: Importing, args: Any, params: Any) -> Any:
         """Open a connection for an application that is being imported. An import that has failed

@@ -66,6 +66,58 @@ def test_an_application_that_tried_again_itself_gives_its_own_answer(run, clock,
     assert (client.status, client.body) == (answer, b"its own word")
 
 
+def swallowing(commit: Commit, *, goes_on: bool = False) -> Any:
+    """An application whose first attempt loses a transaction, and whose answer is 201 whatever happens."""
+    runs: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await reads(receive)
+        runs.append(1)
+        if len(runs) == 1:
+            loses(app.house.main)
+            ledger().settled = commit
+            ledger().sent += goes_on
+        await answers(send, 201, b"done")
+
+    app.runs = runs
+    return app
+
+
+LOST = [(Commit.ROLLED_BACK, "database_unavailable"), (Commit.UNKNOWN, "commit_outcome_unknown")]
+
+
+@pytest.mark.parametrize(("commit", "code"), LOST)
+def test_an_answer_that_acknowledges_what_was_lost_is_none(run, clock, commit, code) -> None:
+    """REQ-4: some libraries swallow the error of a COMMIT, and then answer 201."""
+    client = run(housed(swallowing(commit), clock).ask("POST"))
+
+    assert (client.status, client.problem["code"]) == (503, code)
+
+
+def test_with_a_key_it_is_run_again(run, clock) -> None:
+    app = swallowing(Commit.ROLLED_BACK)
+    client = run(housed(app, clock).ask("POST", headers=[KEY], client=Client(b"order")))
+
+    assert (client.status, client.body, len(app.runs)) == (201, b"done", 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "commit", "goes_on"),
+    [
+        ("GET", Commit.ROLLED_BACK, False),
+        ("POST", Commit.NONE, False),  # a query that failed, and it could do without
+        ("POST", Commit.COMMITTED, False),  # what failed came beside its work, or after it
+        ("POST", Commit.ROLLED_BACK, True),  # it went on
+    ],
+)
+def test_an_application_that_copes_is_believed(run, clock, method, commit, goes_on) -> None:
+    """REQ-4: a 2xx after such a failure means that the application coped."""
+    app = swallowing(commit, goes_on=goes_on)
+    client = run(housed(app, clock).ask(method, headers=[KEY]))
+
+    assert (client.status, client.body, len(app.runs)) == (201, b"done", 1)
+
+
 def test_one_that_only_noted_its_failure_does_not(run, clock) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         error = loses(house.main)
