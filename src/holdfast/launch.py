@@ -25,7 +25,7 @@ from holdfast.runtime.departure import REST_S, Departure, left_behind
 from holdfast.runtime.importing import ImportEnded, Importing
 from holdfast.runtime.lifespan import Lifespan, LifespanFailed
 from holdfast.runtime.located import locate
-from holdfast.runtime.mishap import Mishap, explain_startup, loop_closed, say
+from holdfast.runtime.mishap import Mishap, explain_startup, loop_closed
 from holdfast.runtime.notify import notify_ready, notify_stopping
 from holdfast.runtime.phases import Phases
 from holdfast.runtime.port import bind, check_port, url_of
@@ -34,6 +34,7 @@ from holdfast.runtime.reach import reach, settled, start_without
 from holdfast.runtime.server import Server, Speech, imports_within_loop, loop_factory
 from holdfast.runtime.signals import Signals
 from holdfast.runtime.stop import Stop
+from holdfast.runtime.traces import say
 from holdfast.settings.failure import Exit, StartFailure
 from holdfast.settings.reading import Wanted, read_environment
 from holdfast.settings.settings import Settings

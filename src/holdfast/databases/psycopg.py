@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast.databases.adopt import PoolRules
+from holdfast.databases.link import Link
 from holdfast.databases.wire import shutting_down
 
 
@@ -63,25 +64,37 @@ def fileno(connection: Any) -> Callable[[], int]:
     return tell
 
 
-def telling(factory: type[Any], told: Callable[[Any, Any], None]) -> type[Any]:
-    """A class of cursors like *factory*; *told* is called with the connection and what they send."""
+def telling(
+    factory: type[Any], known: Callable[[int], Link | None], told: Callable[[Link, Any], None]
+) -> type[Any]:
+    """A class of cursors like *factory*; *told* is called with what they send past us.
+
+    What is sent while something is under way on the connection has come through us. *known* is what
+    we know of a connection, by its `id`.
+    """
+    execute, executemany, stream, copy = factory.execute, factory.executemany, factory.stream, factory.copy
+
+    def sends(cursor: Any, query: Any) -> None:
+        link = known(id(cursor.connection))
+        if link is not None and not link.began:
+            told(link, query)
 
     class Telling(factory):  # type: ignore[misc]
         def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-            told(self.connection, query)
-            return super().execute(query, *args, **kwargs)
+            sends(self, query)
+            return execute(self, query, *args, **kwargs)
 
         def executemany(self, query: Any, *args: Any, **kwargs: Any) -> None:
-            told(self.connection, query)
-            super().executemany(query, *args, **kwargs)
+            sends(self, query)
+            executemany(self, query, *args, **kwargs)
 
         def stream(self, query: Any, *args: Any, **kwargs: Any) -> Any:
-            told(self.connection, query)
-            return super().stream(query, *args, **kwargs)
+            sends(self, query)
+            return stream(self, query, *args, **kwargs)
 
         def copy(self, statement: Any, *args: Any, **kwargs: Any) -> Any:
-            told(self.connection, statement)
-            return super().copy(statement, *args, **kwargs)
+            sends(self, statement)
+            return copy(self, statement, *args, **kwargs)
 
     Telling.__name__, Telling.__qualname__ = factory.__name__, factory.__qualname__
     return Telling

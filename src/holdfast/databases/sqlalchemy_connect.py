@@ -51,7 +51,7 @@ class Connecting:
         database: Database,
         driver: EngineDriver,
         failed: Callable[[BaseException], None],
-        sending: Callable[[Any, Any], None],
+        sending: Callable[[Link, Any], None],
     ) -> None:
         self.database = database
         self.driver = driver
@@ -228,7 +228,8 @@ class Connecting:
         assert self._library is not None
         cursors = self._cursors
         if factory not in cursors:
-            cursors[factory] = made = self._library.telling(factory, _weakly(self._sending))
+            told = _weakly(self._sending)
+            cursors[factory] = made = self._library.telling(factory, self.database.links.get, told)
             cursors[made] = made
         return cursors[factory]
 
@@ -242,15 +243,15 @@ class Connecting:
             raise self.away(REQUEST.get()) from error
 
 
-def _weakly(told: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+def _weakly(told: Callable[[Link, Any], None]) -> Callable[[Link, Any], None]:
     """*told*, a method, for as long as its object lives: a class refers to itself, and what it holds
     would outlive an engine that its application has dropped."""
     method = weakref.WeakMethod(told)
 
-    def tell(connection: Any, statement: Any) -> None:
+    def tell(link: Link, statement: Any) -> None:
         alive = method()
         if alive is not None:
-            alive(connection, statement)
+            alive(link, statement)
 
     return tell
 

@@ -42,10 +42,9 @@ class Past:
 
         return seen
 
-    def sending(self, connection: Any, statement: Any) -> None:
-        """A cursor of *connection* sends *statement*; what SQLAlchemy or we send, we know already."""
-        link = self._links.get(id(connection))
-        if link is None or link.began or not link.out:
+    def sending(self, link: Link, statement: Any) -> None:
+        """A cursor that SQLAlchemy did not make sends *statement* on *link*."""
+        if not link.out:
             return
         if isinstance(statement, str) and reads_only(statement):
             link.sent += 1

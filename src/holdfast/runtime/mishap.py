@@ -17,7 +17,6 @@ from holdfast.faults.category import Category
 from holdfast.faults.classify import classify
 from holdfast.faults.redact import redact_text
 from holdfast.runtime.packages import base_of, base_of_package, named_from
-from holdfast.runtime.traces import traceback_without_secrets
 from holdfast.settings.declared import purposes
 from holdfast.settings.failure import Exit, StartFailure
 from holdfast.settings.parse import nearest
@@ -49,14 +48,6 @@ class Mishap:
     doing: str
     importing: bool = True
     target: str = ""  # as it was given
-
-
-def say(failed: StartFailure, debug: bool) -> int:
-    """Print why a start failed, with *debug* the traceback first; its exit status."""
-    if debug and failed.__cause__ is not None:
-        print(traceback_without_secrets(failed.__cause__, os.environ), file=sys.stderr)  # noqa: T201
-    print(failed, file=sys.stderr)  # noqa: T201 - the one thing a failed start has to say
-    return failed.exit_status
 
 
 def explain(error: BaseException, mishap: Mishap) -> StartFailure:
