@@ -104,6 +104,13 @@ class Running:
         status = self.process.wait(within)
         return status, time.monotonic() - asked_at
 
+    def confined(self) -> list[int]:
+        """Its threads that may not use every core that we may; known on Linux."""
+        if sys.platform != "linux":
+            return []
+        threads = [int(task.name) for task in Path(f"/proc/{self.process.pid}/task").iterdir()]
+        return [one for one in threads if os.sched_getaffinity(one) != os.sched_getaffinity(0)]
+
     def whole_output(self) -> str:
         """All it has to say; stops the server, because the log is written a moment after what it tells."""
         if self.process.poll() is None:

@@ -56,7 +56,9 @@ async def test_a_restart_fails_no_request(shop: Shop, absent: float) -> None:
     async with scene(shop, direct=True) as stage:
         await stage.restart(absent)
         await asyncio.sleep(2)
+        confined = stage.running.confined()
 
+    assert confined == [], "threads were left on one core"
     reads = [one for one in stage.records if one.method == "GET"]
     orders = [one for one in stage.records if one.method == "POST"]
     in_doubt = [one for one in orders if (one.status, one.code) in (IN_DOUBT, INTERRUPTED)]

@@ -23,9 +23,10 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic, process_time
+from time import monotonic
 
 from holdfast.asgi.body import Body
+from holdfast.asgi.cores import ONE_CORE, usage
 from holdfast.asgi.line import Line, Verdict, Waiter
 from holdfast.context import Request
 from holdfast.databases.database import Database
@@ -87,6 +88,8 @@ class Door:
         for unlisten in self._unlisten:
             unlisten()
         self._unlisten.clear()
+        for line in self._lines.values():
+            ONE_CORE.ask(line, wanted=False)
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
@@ -162,7 +165,7 @@ class Door:
         line = self._line_of(database)
         line.going -= 1
         if answered:
-            line.window.answered(monotonic(), process_time(), line.largest())
+            line.window.answered(monotonic(), usage(), line.largest())
         self._advance(line)
 
     # ---- inside ---------------------------------------------------------------------------------
@@ -219,6 +222,11 @@ class Door:
         self._refresh_shut()
 
     def _advance(self, line: Line) -> None:
+        """Let go as many as may go, on one core where that is better."""
+        self._let_go(line)
+        ONE_CORE.ask(line, wanted=line.window.one_core and len(line) > 0)
+
+    def _let_go(self, line: Line) -> None:
         """Let go as many as the window allows, and say so when nobody is left."""
         if not line.database.settled:
             line.stops()

@@ -24,6 +24,7 @@ from holdfast.databases.database import Database
 from holdfast.databases.monitor import Disconnected, Recovering, Suspect
 from holdfast.events import Bus, Event
 from holdfast.faults.verdicts import LOST, RACE
+from holdfast.policy.window import Usage
 
 
 class JumpingClock:
@@ -32,12 +33,13 @@ class JumpingClock:
     def __init__(self) -> None:
         self.now = 1000.0
         self.computed = 0.0  # seconds of the processor
+        self.waited = 0  # how often a thread waited
 
     def monotonic(self) -> float:
         return self.now
 
-    def process_time(self) -> float:
-        return self.computed
+    def usage(self) -> Usage:
+        return Usage(self.computed, self.waited)
 
     def wall(self) -> float:
         return self.now

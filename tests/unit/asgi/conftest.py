@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
     clock = JumpingClock()
     for module in TELLS_TIME:
         monkeypatch.setattr(f"holdfast.asgi.{module}.monotonic", clock.monotonic)
-    monkeypatch.setattr("holdfast.asgi.door.process_time", clock.process_time)
+    monkeypatch.setattr("holdfast.asgi.door.usage", clock.usage)
     return clock
 
 

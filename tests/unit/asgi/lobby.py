@@ -68,11 +68,13 @@ class Lobby:
         await turns()
         return waiting
 
-    def answer(self, count: int = 1, *, busy: float = 0.0) -> None:
-        """So many have been answered, 10 ms each, of which the process computed a share."""
+    def answer(self, count: int = 1, *, busy: float = 0.0, waits: int = 0) -> None:
+        """So many have been answered, 10 ms each, of which the process computed a share, and its threads
+        waited so often for each."""
         for _ in range(count):
             self.clock.now += 0.01
             self.clock.computed += 0.01 * busy
+            self.clock.waited += waits
             self.door.went(self.database, answered=True)
 
     @property

@@ -6,9 +6,10 @@ import pytest
 from asgi_stage import suspect, turns
 from lobby import Lobby
 
+from holdfast.asgi.cores import OneCore
 from holdfast.asgi.line import APART_AFTER, LARGEST_WINDOW, Verdict
 from holdfast.databases.monitor import Connected, Drained
-from holdfast.policy.window import FIRST, ROUND
+from holdfast.policy.window import FIRST, ROUND, TURNS
 
 
 def test_the_door_is_open_while_the_database_answers(lobby) -> None:
@@ -92,6 +93,54 @@ def test_the_window_stays_small_while_the_process_computes(lobby) -> None:
         assert lobby.queue.going == FIRST
 
     lobby(story, pool=20)
+
+
+@pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> OneCore:
+    """Asked as the process's own is; nothing is confined."""
+    monkeypatch.setattr("holdfast.asgi.cores.confine", lambda: None)
+    one_core = OneCore()
+    monkeypatch.setattr("holdfast.asgi.door.ONE_CORE", one_core)
+    return one_core
+
+
+def test_threads_that_take_turns_empty_the_line_on_one_core(lobby, one_core: OneCore) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(40)
+        await lobby.recover()
+        lobby.answer(ROUND, busy=1.0, waits=TURNS)
+        assert not one_core.asked
+        lobby.answer(1, busy=1.0, waits=TURNS)
+        assert one_core.asked
+
+        lobby.answer(40 - FIRST - ROUND - 2, busy=1.0, waits=TURNS)
+        assert len(lobby.queue) == 1
+        assert one_core.asked
+        lobby.answer(1, busy=1.0, waits=TURNS)
+        assert len(lobby.queue) == 0
+        assert not one_core.asked
+
+    lobby(story)
+
+
+@pytest.mark.parametrize("end", ["lost again", "left"])
+def test_they_are_let_apart_when_the_line_stops(lobby, one_core: OneCore, end: str) -> None:
+    async def story(lobby: Lobby) -> None:
+        await lobby.lose()
+        await lobby.come(40)
+        await lobby.recover()
+        lobby.answer(ROUND + 1, busy=1.0, waits=TURNS)
+        assert one_core.asked
+
+        if end == "left":
+            lobby.door.leave()
+        else:
+            await lobby.lose()
+
+        assert not one_core.asked
+
+    lobby(story)
 
 
 def test_a_failure_gives_its_turn_back_and_the_window_does_not_grow(lobby) -> None:
