@@ -18,7 +18,7 @@ from holdfast.context import Request
 from holdfast.databases.database import Database
 from holdfast.databases.monitor import Connected, Disconnected, Recovering, Suspect
 from holdfast.events import Bus
-from holdfast.policy.window import FIRST
+from holdfast.policy.window import FIRST, Usage
 
 pytestmark = pytest.mark.slow
 ROOM, POOL = 12, 6
@@ -32,8 +32,8 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
-    def process_time(self) -> float:
-        return self.now / 2
+    def usage(self) -> Usage:
+        return Usage(self.now / 2, 0)
 
     def wall(self) -> float:
         return self.now
@@ -91,8 +91,8 @@ class DoorSchedule(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.clock = Clock()
-        self.real = (module.monotonic, module.process_time)
-        module.monotonic, module.process_time = self.clock.monotonic, self.clock.process_time
+        self.real = (module.monotonic, module.usage)
+        module.monotonic, module.usage = self.clock.monotonic, self.clock.usage
         self.loop = Loop(self.clock)
         self.database = Database("main", "db", Pool(), self.clock)
         rules = Rules(max_wait=10.0, max_waiting=ROOM, fail_fast_after=60.0)
@@ -113,7 +113,7 @@ class DoorSchedule(RuleBasedStateMachine):
         self.turn()
         assert (self.door.waiting, self.door.waiting_inside) == (0, 0)
         self.loop.close()
-        module.monotonic, module.process_time = self.real
+        module.monotonic, module.usage = self.real
 
     def turn(self) -> None:
         async def turns() -> None:

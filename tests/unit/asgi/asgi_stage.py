@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import selectors
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,51 +24,19 @@ from holdfast.databases.monitor import Disconnected, Recovering, Suspect
 from holdfast.events import Bus, Event
 from holdfast.faults.verdicts import LOST, RACE
 from holdfast.policy.window import Usage
+from jumping import JumpingClock
 
 
-class JumpingClock:
-    """Seconds that pass only when somebody waits."""
+class ServerClock(JumpingClock):
+    """Time that jumps, and what the process uses of it."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        super().__init__()
         self.computed = 0.0  # seconds of the processor
         self.waited = 0  # how often a thread waited
 
-    def monotonic(self) -> float:
-        return self.now
-
     def usage(self) -> Usage:
         return Usage(self.computed, self.waited)
-
-    def wall(self) -> float:
-        return self.now
-
-
-class JumpingSelector(selectors.DefaultSelector):
-    """Looks whether anything is ready; if not, lets the time until the next timer pass."""
-
-    clock: JumpingClock
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise RuntimeError("nothing will ever happen on this loop again")
-            self.clock.now += timeout
-        return ready
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop on a jumping clock."""
-
-    def __init__(self, clock: JumpingClock) -> None:
-        selector = JumpingSelector()
-        selector.clock = clock
-        super().__init__(selector)
-        self._jumping = clock
-
-    def time(self) -> float:
-        return self._jumping.now
 
 
 async def turns(count: int = 5) -> None:
@@ -247,7 +214,7 @@ class House:
     def __init__(
         self,
         app: App,
-        clock: JumpingClock,
+        clock: ServerClock,
         *,
         door: DoorRules | None = None,
         rules: ReplayRules | None = None,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from asgi_stage import JumpingClock, JumpingLoop
+from asgi_stage import ServerClock
 from lobby import Lobby
 
+import jumping
 from holdfast.asgi.door import Rules
 from holdfast.events import BUS, Event
 
@@ -17,9 +17,9 @@ TELLS_TIME = ("answers", "context", "deadlines", "door", "health", "keyed", "key
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> ServerClock:
     """The clock that all of `holdfast.asgi` reads in this test."""
-    clock = JumpingClock()
+    clock = ServerClock()
     for module in TELLS_TIME:
         monkeypatch.setattr(f"holdfast.asgi.{module}.monotonic", clock.monotonic)
     monkeypatch.setattr("holdfast.asgi.door.usage", clock.usage)
@@ -27,12 +27,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
 
 
 @pytest.fixture
-def run(clock: JumpingClock) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+def run(clock: ServerClock) -> Callable[[Coroutine[Any, Any, Any]], Any]:
     """Runs a coroutine on a jumping loop of its own."""
 
     def go(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=lambda: JumpingLoop(clock)) as runner:
-            return runner.run(coroutine)
+        return jumping.run(clock, coroutine)
 
     return go
 
@@ -47,7 +46,7 @@ def told() -> Iterator[list[Event]]:
 
 
 @pytest.fixture
-def lobby(clock: JumpingClock, run: Any) -> Any:
+def lobby(clock: ServerClock, run: Any) -> Any:
     """Runs a story in a lobby of its own."""
 
     def go(story: Any, rules: Rules | None = None, pool: int = 5) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from asgi_stage import Client, JumpingClock, Pool, away, back, turns
+from asgi_stage import Client, Pool, ServerClock, away, back, turns
 
 from holdfast.asgi.body import Body
 from holdfast.asgi.door import Door, Rules
@@ -18,7 +18,7 @@ from holdfast.events import Bus, Event
 class Lobby:
     """A door with one database, and the requests that come to it."""
 
-    def __init__(self, clock: JumpingClock, rules: Rules | None = None, pool: int = 5) -> None:
+    def __init__(self, clock: ServerClock, rules: Rules | None = None, pool: int = 5) -> None:
         self.clock = clock
         self.database = Database("main", "db:5432", Pool(pool), clock)
         self.reports: list[object] = []

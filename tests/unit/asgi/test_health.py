@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from asgi_stage import JumpingClock, Pool, away, suspect
+from asgi_stage import Pool, ServerClock, away, suspect
 
 from holdfast.asgi.door import Door, Rules
 from holdfast.asgi.health import Health, Vital
@@ -19,7 +19,7 @@ from holdfast.databases.database import Database
 class Ward:
     """Health over a registry with one database, or none."""
 
-    def __init__(self, clock: JumpingClock, *, databases: int = 1, detailed: bool = True) -> None:
+    def __init__(self, clock: ServerClock, *, databases: int = 1, detailed: bool = True) -> None:
         self.registry = Registry()
         for number in range(databases):
             place, name = (f"db-{number}",), f"db-{number}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from fake_driver import FakeDriver, Mode
-from jumping import JumpingClock, run, until, watching
 
 from holdfast.context import Request
 from holdfast.databases.database import Database
@@ -16,6 +17,21 @@ from holdfast.databases.link import Link
 from holdfast.databases.looking import Watchfulness
 from holdfast.databases.watch import Watch
 from holdfast.events import Bus, Event
+from jumping import JumpingClock, run, until
+
+
+@asynccontextmanager
+async def watching(watch: Watch) -> AsyncIterator[Watch]:
+    """*watch*, sweeping on the running loop instead of in a thread of its own."""
+    watch._loop = asyncio.get_running_loop()
+    sweeping = asyncio.ensure_future(watch._sweep())
+    try:
+        yield watch
+    finally:
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping
+        watch._loop = None
 
 
 @dataclass

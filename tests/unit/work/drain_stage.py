@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from journal_clock import JumpingClock, run
 from journal_words import a_new, created
 from memory_journal import MemoryJournal
 
@@ -13,6 +12,7 @@ from holdfast.events import Bus, Event
 from holdfast.work.attempt import Ended
 from holdfast.work.drain import Drain, Rules
 from holdfast.work.entry import Entry, Holder
+from jumping import JumpingClock, run
 
 US = Holder("us", "here", 1, 0.0)
 THEM = Holder("them", "there", 2, 0.0)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from drain_stage import US
-from journal_clock import JumpingClock
 from journal_words import a_new
 from memory_journal import MemoryJournal
 
 from holdfast.work.backlog import Figures
 from holdfast.work.entry import Outcome, State
 from holdfast.work.journal import JournalError
+from jumping import JumpingClock
 
 
 @pytest.fixture

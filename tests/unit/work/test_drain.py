@@ -8,13 +8,13 @@ import threading
 
 import pytest
 from drain_stage import DrainStage
-from journal_clock import until
 from journal_words import created
 
 from holdfast.work.attempt import Absent
 from holdfast.work.drain import Rules
 from holdfast.work.entry import Answer, Entry
 from holdfast.work.events import EntryDeferred, EntryFinished, JournalDrained
+from jumping import until
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 from drain_stage import THEM, US, DrainStage
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journal_clock import until
 from journal_words import created
 
 from holdfast.work.attempt import Ended, Raised
 from holdfast.work.drain import Rules
 from holdfast.work.entry import Answer, Entry, State
 from holdfast.work.events import EntryFailed
+from jumping import until
 
 ENTRIES = st.lists(
     st.tuples(st.sampled_from("abcdef"), st.integers(0, 3), st.integers(1, 30), st.booleans()),

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 from drain_stage import THEM, DrainStage
-from journal_clock import until
 from journal_words import created
 
 from holdfast.work.entry import Answer, Entry, State
 from holdfast.work.events import EntryFinished, JournalFailing
 from holdfast.work.journal import JournalError
+from jumping import until
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_a_result_that_cannot_be_written_does_not_hinder_the_stop(stage: DrainSt
 
 
 def test_a_worker_that_never_began_can_be_stopped(stage: DrainStage) -> None:
-    from journal_clock import run
+    from jumping import run
 
     assert run(stage.clock, stage.drain.stop(1)) == []
 

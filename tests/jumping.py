@@ -1,14 +1,11 @@
-"""Time that jumps for one watch: its clock, and a loop that goes straight to its next deadline."""
+"""Time that jumps: a clock, and a loop that goes straight to its next deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine
 from typing import Any
-
-from holdfast.databases.watch import Watch
 
 
 class JumpingClock:
@@ -22,6 +19,9 @@ class JumpingClock:
 
     def wall(self) -> float:
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
 
 class _Selector(selectors.DefaultSelector):
@@ -55,20 +55,6 @@ def run(clock: JumpingClock, coroutine: Coroutine[Any, Any, Any]) -> Any:
     """The result of *coroutine*, on a jumping loop of its own."""
     with asyncio.Runner(loop_factory=lambda: JumpingLoop(clock)) as runner:
         return runner.run(coroutine)
-
-
-@asynccontextmanager
-async def watching(watch: Watch) -> AsyncIterator[Watch]:
-    """*watch*, sweeping on the running loop instead of in a thread of its own."""
-    watch._loop = asyncio.get_running_loop()
-    sweeping = asyncio.ensure_future(watch._sweep())
-    try:
-        yield watch
-    finally:
-        sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeping
-        watch._loop = None
 
 
 async def until(condition: Callable[[], object], within: float = 600.0) -> float:
