@@ -11,21 +11,28 @@ import aiohttp
 from orders import Order
 
 _FINISHED = ("done", "failed", "dead")
-_WITHIN = 30.0
+_STUCK_AFTER = 30.0  # seconds in which none of them was finished
 _ASK_EACH = 0.1
 _AT_ONCE = 8
 
 
 async def follow(session: aiohttp.ClientSession, orders: Iterable[Order]) -> None:
-    """Set `operation` of every order that was answered 202: its final state, or the last one seen."""
+    """Set `operation` of every order that was answered 202: its final state, or the last one seen.
+
+    However slow the machine is: it is asked for as long as some of them still come to an end.
+    """
     gate = asyncio.Semaphore(_AT_ONCE)
-    give_up_at = time.monotonic() + _WITHIN
+    moved_at = time.monotonic()
 
     async def one(order: Order, location: str) -> None:
+        nonlocal moved_at
         while True:
             async with gate:
                 order.operation = await _ask(session, location)
-            if order.operation.startswith(_FINISHED) or time.monotonic() > give_up_at:
+            if order.operation.startswith(_FINISHED):
+                moved_at = time.monotonic()
+                return
+            if time.monotonic() > moved_at + _STUCK_AFTER:
                 return
             await asyncio.sleep(_ASK_EACH)
 
