@@ -12,7 +12,8 @@ import asyncpg
 import psutil
 import pytest
 
-from holdfast.drill.postgresql import PostgreSQL, ServerError
+from holdfast.drill.postgresql import PostgreSQL
+from holdfast.drill.process import ServerError
 from holdfast.drill.servers import real_server
 
 

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from holdfast.demo.asking import HOST
 from holdfast.demo.watching import Watching
-from holdfast.drill.postgresql import ServerError
+from holdfast.drill.process import ServerError
 from holdfast.runtime.server import Server, Speech
 
 _HANGS_UP_WITHIN = 0.3  # seconds

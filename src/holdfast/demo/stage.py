@@ -21,8 +21,9 @@ from holdfast.demo.child import answering, shop
 from holdfast.demo.control import control, served
 from holdfast.demo.watching import Watching
 from holdfast.drill.ports import quiet_port
-from holdfast.drill.postgresql import PostgreSQL, ServerError
+from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.postgresql_files import ServerMissingError
+from holdfast.drill.process import ServerError
 from holdfast.drill.servers import real_server
 
 # A person at a button takes longer than a restart: give requests more patience than by default.

@@ -21,7 +21,8 @@ from holdfast.demo.figures import Figures, read
 from holdfast.demo.story import Calm, Line, audit, look
 from holdfast.demo.story import State as Story
 from holdfast.demo.visitors import Visit, Visitors
-from holdfast.drill.postgresql import PostgreSQL, ServerError
+from holdfast.drill.postgresql import PostgreSQL
+from holdfast.drill.process import ServerError
 
 _LOOK_EVERY = 0.2  # seconds between two looks at the shop
 _LOOK_WITHIN = 2.0

@@ -7,11 +7,9 @@ PostgreSQL refuses to run as root, so root hands the processes and their folder 
 
 from __future__ import annotations
 
-import atexit
 import csv
 import io
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -19,16 +17,14 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import quote
 
 import psutil
 
 from holdfast.drill.afterlife import Afterlife, after_postgresql
-from holdfast.drill.ports import quiet_port
 from holdfast.drill.postgresql_files import Account, Programs, data_folder, find_programs, service_account
-from holdfast.drill.proxy import Proxy
+from holdfast.drill.process import POLL, STOP_WITHIN, ServerError, ServerProcess
 
 Mode = Literal["smart", "fast", "immediate"]
 _SIGNALS: dict[Mode, signal.Signals] = {
@@ -37,13 +33,6 @@ _SIGNALS: dict[Mode, signal.Signals] = {
     "immediate": signal.SIGQUIT,
 }
 _SUPERUSER = "postgres"
-_START_WITHIN = 30.0
-_STOP_WITHIN = 30.0
-_POLL = 0.01
-
-
-class ServerError(RuntimeError):
-    """A real server did not start, did not stop, or refused a statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,119 +48,32 @@ class Options:
     durable: bool = False
 
 
-class PostgreSQL:
-    """One server on a free port of 127.0.0.1; a context manager that starts and cleans up."""
+class PostgreSQL(ServerProcess):
+    """One PostgreSQL on a free port of 127.0.0.1; a context manager that starts and cleans up."""
 
     name = "postgresql"
-    host = "127.0.0.1"
 
     def __init__(self, options: Options = Options()) -> None:
+        super().__init__()
         self.options = options
-        self.port = 0  # known once started; stays the same for good
-        self.folder: Path | None = None
         self._programs: Programs = find_programs()
         self._account: Account = service_account()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._afterlife: Afterlife | None = None
-        self._owner = os.getpid()
-
-    def __enter__(self) -> Self:
-        atexit.register(self.close)
-        try:
-            self.folder = data_folder(self._programs, self._account, self.options.password)
-            self._afterlife = after_postgresql(str(self.folder))
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # ── lifecycle ────────────────────────────────────────────────────────────────────────────
-
-    def start(self, wait: bool = True) -> None:
-        """Start the server; with *wait* return when it accepts connections.
-
-        Raises ServerError, with the end of the server's log, when it ends or is not ready within 30 s.
-        """
-        if self.running:
-            raise ServerError(f"postgresql on port {self.port} runs already (process {self.pid})")
-        first = self.port == 0
-        for _ in range(5 if first else 1):
-            self.port = quiet_port() if first else self.port
-            self._process = self._spawn()
-            if not wait and not first:
-                return
-            if self._await_ready():
-                return
-        raise ServerError(
-            f"postgresql did not start on port {self.port}; its log ends:\n{self.log()[-2000:]}"
-        )
 
     def stop(self, mode: Mode = "fast") -> None:
         """Stop the server as `pg_ctl stop -m mode` does and wait for its end; stopped already is fine.
 
         Raises ServerError when it is still there after 30 s (`smart` waits for clients to leave).
         """
-        if self._process is None:
-            return
-        self.resume()  # a frozen postmaster would not see the signal
-        self._process.send_signal(_SIGNALS[mode])
-        try:
-            self._process.wait(_STOP_WITHIN)
-        except subprocess.TimeoutExpired:
-            raise ServerError(f"postgresql did not stop within {_STOP_WITHIN:.0f} s (-m {mode})") from None
-        self._process = None
+        self._stop(_SIGNALS[mode], f" (-m {mode})")
 
     def restart(self, mode: Mode = "fast") -> None:
         """Stop the server, start it on the same port and data, and wait until it accepts connections."""
         self.stop(mode)
         self.start()
 
-    def kill(self) -> None:
-        """SIGKILL the postmaster and every backend, and wait until they are gone."""
-        if self._process is None:
-            return
-        self._signal_all(signal.SIGKILL)
-        self._process.wait()
-        self._process = None
-
-    def pause(self) -> None:
-        """Freeze postmaster and backends (SIGSTOP): connects succeed, nothing answers."""
-        self._signal_all(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused server run on."""
-        self._signal_all(signal.SIGCONT)
-
-    def close(self) -> None:
-        """End the server for good and remove its folder; safe to call twice."""
-        if os.getpid() != self._owner:
-            return  # a forked child inherits this object, not the server
-        atexit.unregister(self.close)
-        self.kill()
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
-        if self._afterlife is not None:
-            self._afterlife.farewell()
-            self._afterlife = None
-
     # ── what it tells ────────────────────────────────────────────────────────────────────────
-
-    @property
-    def running(self) -> bool:
-        """Whether the postmaster lives (paused counts)."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the postmaster."""
-        return None if self._process is None else self._process.pid
 
     def url(
         self,
@@ -211,19 +113,16 @@ class PostgreSQL:
             raise ServerError(f"postgresql refused a statement: {done.stderr.strip()}")
         return [tuple(row) for row in csv.reader(io.StringIO(done.stdout))]
 
-    def log(self) -> str:
-        """What the server has logged since it was first started."""
-        path = None if self.folder is None else self.folder / "server.log"
-        return path.read_text(errors="replace") if path and path.exists() else ""
-
-    def proxied(self) -> Proxy:
-        """A fault proxy in front of this server, to be entered with `with` or `async with`."""
-        return Proxy(self.host, self.port)
-
     # ── inside ───────────────────────────────────────────────────────────────────────────────
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        assert self.folder is not None, "enter the server first: with PostgreSQL() as server"
+    def _prepare(self) -> tuple[Path, Afterlife]:
+        folder = data_folder(self._programs, self._account, self.options.password)
+        return folder, after_postgresql(str(folder))
+
+    def _popen(self) -> dict[str, Any]:
+        return self._account.popen()
+
+    def _command(self) -> list[str]:
         settings = {
             "port": self.port,
             "listen_addresses": self.host,
@@ -234,27 +133,9 @@ class PostgreSQL:
         if not self.options.durable:
             settings |= {"fsync": "off", "full_page_writes": "off"}
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with (self.folder / "server.log").open("ab") as log:
-            return subprocess.Popen(
-                [self._programs.bin / "postgres", "-D", self.folder / "data", *flags],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                start_new_session=True,  # Ctrl-C in a terminal reaches us, and we stop it in order
-                **self._account.popen(),
-            )
+        return [str(self._programs.bin / "postgres"), "-D", f"{self.folder}/data", *flags]
 
-    def _await_ready(self) -> bool:
-        give_up_at = time.monotonic() + _START_WITHIN
-        while self.running and time.monotonic() < give_up_at:
-            if self.accepts_connections():
-                return True
-            time.sleep(_POLL)
-        self.kill()
-        return False
-
-    def _signal_all(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> None:
         """Signal postmaster and children; the postmaster is frozen first, so that it forks no more."""
         if self._process is None or self._process.poll() is not None:
             return
@@ -273,11 +154,11 @@ class PostgreSQL:
 
 def _await_end(processes: list[Any]) -> None:
     """Return when all are gone or zombies: a start refuses while a backend holds the shared memory."""
-    give_up_at = time.monotonic() + _STOP_WITHIN
+    give_up_at = time.monotonic() + STOP_WITHIN
     while any(_alive(process) for process in processes):
         if time.monotonic() > give_up_at:
             raise ServerError(f"backends of postgresql survive SIGKILL: {[one.pid for one in processes]}")
-        time.sleep(_POLL)
+        time.sleep(POLL)
 
 
 def _alive(process: Any) -> bool:
