@@ -273,7 +273,9 @@ class Database:
     def end_waits(self) -> None:
         """End what anybody waits for on its connections: statements, and logins. From any thread."""
         for link in list(self.links.values()):
-            if link.began or self.away:  # an idle one of a dead network would be closed politely
+            # One that is out may be read from past us; an idle one of a dead network would be closed
+            # politely.
+            if link.began or link.out or self.away:
                 link.abort()
         for opening in list(self.connecting.values()):
             opening.end()

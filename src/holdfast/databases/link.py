@@ -161,8 +161,11 @@ class Link:
         return seen[0][1] if seen else 0
 
     def may_be_cut(self) -> bool:
-        """Whether ending what runs on it loses nothing: a request that can be run again, or a COMMIT
-        whose outcome can be asked."""
+        """Whether ending what runs on it loses nothing: a request that can be run again, a COMMIT
+        whose outcome can be asked, or nothing of the application's. What serves no request (a job, a
+        thread of its own) nobody runs again."""
         if self.committing:
             return self.noted
-        return self.request is None or self.request.may_run_again()
+        if self.request is None:
+            return self.pinging or not self.out
+        return self.request.may_run_again()

@@ -335,7 +335,7 @@ class Commits:
 
     def _patience(self, request: Request | None) -> float:
         """Seconds: as long as a request may wait in all, and in time for an answer."""
-        if request is None or request.kind != "http":
+        if request is None or request.kind != "http" or request.started:
             return _PATIENCE_S
         left = request.deadline_at - _LAST_MOMENT_S - monotonic()
         most = self._database.patience_s if request.patience_s is None else request.patience_s

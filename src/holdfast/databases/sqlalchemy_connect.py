@@ -94,9 +94,15 @@ class Connecting:
 
     def _waits(self, request: Request | None, error: BaseException) -> bool:
         """Whether what cannot be run again has waited for a database that *error* says is gone."""
-        if request is None or OURS.get() or not self.driver.networked or request.may_run_again():
+        if not self.driver.networked or not isinstance(error, Exception):
             return False
-        return isinstance(error, Exception) and classify(error, database=True).lost and self.settles(request)
+        return classify(error, database=True).lost and self._outlasts(request)
+
+    def _outlasts(self, request: Request | None) -> bool:
+        """Whether what cannot be run again has waited until the database answers."""
+        if OURS.get() or (request is not None and request.may_run_again()):
+            return False
+        return self.settles(request)
 
     def _at_import(self, importing: Importing, args: Any, params: Any) -> Any:
         """Open a connection for an application that is being imported. An import that has failed
@@ -235,12 +241,17 @@ class Connecting:
 
     def interruptible(self, acquire: Callable[[], Any]) -> Any:
         """Wait for a connection of an exhausted pool in a task beside, so that the watch can end
-        the wait when the connections that it hopes for fall silent."""
-        try:
-            hoped = _opened(self.database, acquire, lambda fairy: fairy.close(), login=False)
-            return await_only(hoped)
-        except ConnectionAbortedError as error:
-            raise self.away(REQUEST.get()) from error
+        the wait when the connections that it hopes for fall silent. What cannot be run again waits
+        until the database answers, and then for a connection again."""
+        for waited in count():
+            try:
+                hoped = _opened(self.database, acquire, lambda fairy: fairy.close(), login=False)
+                return await_only(hoped)
+            except ConnectionAbortedError as error:
+                request = REQUEST.get()
+                if waited == _WAITS or not self._outlasts(request):
+                    raise self.away(request) from error
+        raise AssertionError  # it counts for ever
 
 
 def _weakly(told: Callable[[Link, Any], None]) -> Callable[[Link, Any], None]:
@@ -257,7 +268,9 @@ def _weakly(told: Callable[[Link, Any], None]) -> Callable[[Link, Any], None]:
 
 
 def _patience(request: Request | None, database: Database) -> float | None:
-    if request is None or request.kind != "http":
+    if (
+        request is None or request.kind != "http" or request.started
+    ):  # what has begun to answer has no deadline
         return database.patience_s
     left = request.deadline_at - monotonic()
     return max(0.0, min(left, (database.patience_s or left) - request.held_for))

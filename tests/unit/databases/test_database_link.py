@@ -106,7 +106,7 @@ def test_it_is_ended_once() -> None:
 @pytest.mark.parametrize(
     ("request_", "committing", "expected"),
     [
-        (None, False, True),
+        (None, False, False),  # a job's: nobody runs it again
         (a_request("GET"), False, True),
         (None, True, False),
         (a_request("GET"), True, False),
@@ -115,9 +115,19 @@ def test_it_is_ended_once() -> None:
 def test_what_loses_nothing_may_be_cut(request_: Request | None, committing: bool, expected: bool) -> None:
     """TXN-4: never a COMMIT on its way, whoever it belongs to."""
     one = link(request=request_)
+    one.out = True
     one.committing = committing
 
     assert one.may_be_cut() is expected
+
+
+@pytest.mark.parametrize(("out", "pinging"), [(False, False), (True, True)])
+def test_what_is_not_at_work_for_anybody_may_be_cut(out: bool, pinging: bool) -> None:
+    """DB-12: one that is idle, and one that is only pinged."""
+    one = link()
+    one.out, one.pinging = out, pinging
+
+    assert one.may_be_cut()
 
 
 def test_a_request_that_cannot_be_run_again_is_not_cut() -> None:
