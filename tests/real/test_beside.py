@@ -46,34 +46,37 @@ async def test_streams_older_than_a_deadline_ride_through_a_restart(mode) -> Non
 
 async def test_a_stall_breaks_neither_sockets_nor_jobs() -> None:
     """DB-12: bytes that are only late cost what cannot be run again nothing but the time."""
-    with real_server("postgresql") as server, server.proxied() as proxy:
-        with running(BESIDE, BESIDE.environment(server, proxy.port)) as one:
-            async with aiohttp.ClientSession(one.url) as client:
-                healed = asyncio.Event()
+    with (
+        real_server("postgresql") as server,
+        server.proxied() as proxy,
+        running(BESIDE, BESIDE.environment(server, proxy.port)) as one,
+    ):
+        async with aiohttp.ClientSession(one.url) as client:
+            healed = asyncio.Event()
 
-                async def talk() -> int:
-                    """How many answers came after it was over."""
-                    after = 0
-                    async with client.ws_connect("/ws") as socket:
-                        while after < 3:
-                            was_over = healed.is_set()
-                            await socket.send_str("?")
-                            assert (await socket.receive_str(timeout=20)) == "1"
-                            after += was_over
-                    return after
+            async def talk() -> int:
+                """How many answers came after it was over."""
+                after = 0
+                async with client.ws_connect("/ws") as socket:
+                    while after < 3:
+                        was_over = healed.is_set()
+                        await socket.send_str("?")
+                        assert (await socket.receive_str(timeout=20)) == "1"
+                        after += was_over
+                return after
 
-                talking = [asyncio.create_task(talk()) for _ in range(SOCKETS)]
-                await asyncio.sleep(0.5)
-                proxy.stall()
-                looking = asyncio.create_task(_keep_looking(client, healed))
-                await asyncio.sleep(SILENT_S)
-                proxy.heal()
-                healed.set()
+            talking = [asyncio.create_task(talk()) for _ in range(SOCKETS)]
+            await asyncio.sleep(0.5)
+            proxy.stall()
+            looking = asyncio.create_task(_keep_looking(client, healed))
+            await asyncio.sleep(SILENT_S)
+            proxy.heal()
+            healed.set()
 
-                assert await asyncio.gather(*talking) == [3] * SOCKETS, one.output[-3000:]
-                assert await looking == {200}
-                async with client.get("/jobs") as answer:
-                    jobs = await answer.json()
+            assert await asyncio.gather(*talking) == [3] * SOCKETS, one.output[-3000:]
+            assert await looking == {200}
+            async with client.get("/jobs") as answer:
+                jobs = await answer.json()
     assert jobs["failed"] == []
     assert jobs["done"] > 0
 

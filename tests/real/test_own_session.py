@@ -130,6 +130,23 @@ async def test_a_machine_that_has_just_started_forgets_what_is_too_old(
 
 
 @EACH
+async def test_keeping_an_answer_leaves_nothing_set_for_whoever_comes_next(
+    postgresql: PostgreSQL, registry: Registry, flavour: Flavour
+) -> None:
+    """TXN-4: behind a pooler in transaction mode that is the application, and its commits must last."""
+    settings = "SELECT name, setting FROM pg_settings WHERE source IN ('session', 'interactive')"
+    async with hooked(flavour, flavour.url(postgresql)) as shop:
+        table = MarkerTable(shop.engine._holdfast_hooks, MarkerRules(active=True))  # type: ignore[attr-defined]
+        assert await table.prepare()
+        await table.look(["new"])
+        await table.keep([Written("new", "", Kept(201, (), b"", 0))])
+        left = [await session.run(settings) for session in table._sessions]
+        await table.close()
+
+    assert [rows for rows, _ in left] == [[], []]
+
+
+@EACH
 async def test_processes_that_make_the_table_at_once_all_have_it(
     postgresql: PostgreSQL, registry: Registry, flavour: Flavour
 ) -> None:

@@ -76,7 +76,6 @@ class Statements:
         self.look = every["look"]
         self.keep = every["keep"]
         self.prune = every["prune"]
-        self.setup = every.get("setup")
         self.where = every.get("where")
 
 
@@ -88,9 +87,10 @@ _FRESH = """ON CONFLICT (key, number) DO UPDATE SET status = excluded.status, he
  body = excluded.body, body_size = excluded.body_size
  WHERE {old}.status IS NULL AND {old}.fingerprint = excluded.fingerprint"""
 
+# An answer lost in a crash was only a copy, so that nobody waits for the disk. For that transaction only:
+# behind a pooler in transaction mode what is set for a session is set for whoever comes next.
 _POSTGRESQL = {
     "where": "SELECT current_schema()",
-    "setup": "SET synchronous_commit = off",  # an answer lost in a crash was only a copy
     "exists": "SELECT status FROM {table} LIMIT 0",
     "create": "CREATE TABLE IF NOT EXISTS {table} ("
     + _COLUMNS.replace("{moment}", "timestamptz NOT NULL DEFAULT clock_timestamp()")
@@ -102,7 +102,8 @@ _POSTGRESQL = {
  WHERE key = ANY(ARRAY(SELECT json_array_elements_text(CAST(? AS json)))) ORDER BY number DESC""",
     "keep": """INSERT INTO {table} AS old (key, number, fingerprint, status, headers, body, body_size)
  SELECT key, 0, fingerprint, status, headers, body, body_size FROM json_to_recordset(CAST(? AS json))
- AS new(key text, fingerprint text, status int, headers text, body text, body_size int) {fresh}""",
+ AS new(key text, fingerprint text, status int, headers text, body text, body_size int),
+ set_config('synchronous_commit', 'off', true) {fresh}""",
     "prune": """DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table}
  WHERE created_at < now() - interval '{keep_s} seconds' LIMIT {at_once}))""",
 }

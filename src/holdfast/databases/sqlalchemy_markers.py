@@ -83,9 +83,8 @@ class MarkerTable:
     def _own(self, number: int) -> OwnSession:
         loop = asyncio.get_running_loop()
         if not self._sessions or self._loop is not loop:
-            setup = self._statements.setup
             self._loop = loop
-            self._sessions = (OwnSession(self._hooks, setup), OwnSession(self._hooks, setup))
+            self._sessions = (OwnSession(self._hooks), OwnSession(self._hooks))
         return self._sessions[number]
 
     # ---- for the watch's loop -------------------------------------------------------------------

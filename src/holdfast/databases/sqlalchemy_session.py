@@ -30,10 +30,9 @@ class OwnSession:
     transaction begun on it must not go on elsewhere.
     """
 
-    def __init__(self, hooks: Hooks, setup: str | None = None, *, once: bool = False) -> None:
+    def __init__(self, hooks: Hooks, *, once: bool = False) -> None:
         self._hooks = hooks
         self._dialect = hooks.engine.dialect
-        self._setup = setup
         self._once = once
         self._opened = False
         self._connection: Any = None
@@ -153,8 +152,6 @@ class OwnSession:
         link.idle_limit = 0.0  # no surplus of the pool's
         try:
             self._dialect.set_isolation_level(self._connection, "AUTOCOMMIT")
-            if self._setup is not None:
-                _executed(self._connection, self._setup, ())
         except BaseException:
             self._end()
             raise

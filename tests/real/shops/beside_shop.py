@@ -1,4 +1,4 @@
-"""A shop whose database is used beside requests: by sockets, by streams that go on looking, by jobs in threads."""
+"""A shop whose database is used beside requests: by sockets, by streams that go on, by jobs in threads."""
 
 import asyncio
 import os
