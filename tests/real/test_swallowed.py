@@ -1,8 +1,9 @@
-"""REQ-4, TXN-4: an answer that acknowledges what its application has lost, and not noticed."""
+"""REQ-4, TXN-4: an answer of success that hides what its application has lost."""
 
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -55,3 +56,17 @@ def test_without_a_key_it_is_told(shop: Running, postgresql: PostgreSQL, proxy: 
 
     assert ask(shop, "ann@example.com", None) == (503, "commit_outcome_unknown")
     assert rows(postgresql, "ann@example.com") == (0 if before else 1)
+
+
+def test_an_error_of_graphql_is_an_error(shop: Running, proxy: Proxy) -> None:
+    """Nothing had been sent when no connection could be made: it waits and is run again."""
+    proxy.refuse()
+    proxy.reset_all()
+    healing = threading.Timer(1.0, proxy.heal)
+    healing.start()
+    request = urllib.request.Request(f"{shop.url}/graphql", b"{}", {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        told = json.load(answer)
+    healing.join()
+
+    assert told == {"data": {"customers": 1}}

@@ -2,8 +2,8 @@
 
 The application's answer passes through untouched, except that its start is kept back
 
-- while the attempt's ledger bears an unresolved transient failure and the answer is an error: it
-  may be run again, and then nobody shall see it;
+- while the attempt's ledger bears an unresolved transient failure and the answer is an error, also
+  one in the way of GraphQL (`graphql.py`): it may be run again, and then nobody shall see it;
 - while a transaction of the attempt has written and not ended: an answer may acknowledge only
   what is committed;
 - while it is a 500: if the application then lets the exception out, ours is the better answer.
@@ -18,6 +18,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from holdfast.asgi.body import Body
+from holdfast.asgi.graphql import is_json, tells_errors
 from holdfast.asgi.recorder import Recorder
 from holdfast.asgi.types import Message, Scope, Send
 from holdfast.context import Request
@@ -36,6 +37,7 @@ class Exchange:
 
     __slots__ = (
         "_flushing",
+        "_in_question",
         "_kept_bytes",
         "_send",
         "body",
@@ -69,6 +71,7 @@ class Exchange:
         self.claim: Claim | None = None  # on its key
         self.recorder: Recorder | None = None  # of the answer, where it is kept under the key
         self.context = copy_context()  # as it was before the first attempt
+        self._in_question = False
         self._kept_bytes = 0
         self._flushing: asyncio.TimerHandle | None = None
         self._send = send
@@ -83,7 +86,7 @@ class Exchange:
         request = self.request
         if message["type"] == "http.response.start" and not request.started:
             self.status = message["status"]
-            if self._may_be_discarded():
+            if self._may_be_discarded() or self._may_tell_errors(message):
                 self.kept = [message]
                 self._kept_bytes = 0
                 return
@@ -98,6 +101,13 @@ class Exchange:
         if ledger.open_writes > 0 or self.status >= 500:
             return True
         return ledger.fault is not None and (self.status >= 400 or self.request.lost_its_writes)
+
+    def _may_tell_errors(self, start: Message) -> bool:
+        """Whether an answer of success after a failure may be GraphQL's way to tell of it."""
+        ledger = self.request.ledger
+        failed = ledger.fault is not None and not ledger.overcome
+        self._in_question = failed and is_json(start.get("headers", ()))
+        return self._in_question
 
     def record(self, bound: int) -> None:
         """Note the answer as it leaves, up to *bound* bytes."""
@@ -159,6 +169,10 @@ class Exchange:
         self._kept_bytes += len(message.get("body", b""))
         if self._kept_bytes > KEPT_BYTES or message["type"] != "http.response.body":
             await self.flush()
+        elif self._in_question:
+            self._in_question = False
+            if message.get("more_body", False) or not tells_errors(self.kept_body()):
+                await self.flush()
         elif self.status < 400:
             await self._keep_while_writing()
 

@@ -239,9 +239,17 @@ class Replay:
             await self._expire(exchange)
             return
         if request.started and exchange.kept is None:
+            self._learn_from_coping(exchange, error)
             self._left(exchange, error)
         else:
             await self._conclude(exchange, error)
+
+    def _learn_from_coping(self, exchange: Exchange, error: BaseException | None) -> None:
+        """Who answers well although its database failed does without it: it need not wait for it."""
+        request = exchange.request
+        lost = request.ledger.lost
+        if error is None and exchange.status < 400 and lost is not None:
+            self.needs.learn(request.method, request.path, request.ledger.databases - {lost})
 
     def _unresolved(self, exchange: Exchange, error: BaseException | None) -> bool:
         """Whether the attempt's transient failure is what its answer is about."""
