@@ -13,10 +13,8 @@ an exception              –                          the application's answer 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any, Protocol
 
 from holdfast.asgi.answers import Answers
@@ -30,6 +28,7 @@ from holdfast.asgi.keyed import Keyed
 from holdfast.asgi.keys import Keys
 from holdfast.asgi.line import Verdict
 from holdfast.asgi.needs import Needs
+from holdfast.asgi.pausing import Pausing, is_read_only
 from holdfast.asgi.postponing import Postponing, told_to_journal
 from holdfast.asgi.telling import Telling
 from holdfast.asgi.types import App, Receive, Scope, Send
@@ -111,7 +110,7 @@ class Replay:
         self.records = records
         self._rules = rules
         self.tell = Telling(bus)
-        self._dice = random.Random()
+        self._pausing = Pausing(door, self.tell, rules.base_delay)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(
@@ -263,9 +262,13 @@ class Replay:
         request = exchange.request
         ledger = request.ledger
         tried = ledger.attempts > 0 or ledger.sent > 0
-        if not request.may_run_again() or (tried and request.attempt >= self._rules.attempts):
+        outwaited = is_read_only(ledger)
+        spent = tried and request.attempt >= self._rules.attempts and not outwaited
+        if spent or not request.may_run_again():
             return False
         self.give_up_turns(exchange, answered=False)
+        if outwaited:
+            return await self._pausing.outwaits(exchange)
         if ledger.lost is not None:
             database = self._registry.get(ledger.lost)
             if database is not None and (self.door.cutting or not database.settled):
@@ -274,25 +277,11 @@ class Replay:
         crowded = self._registry.get(ledger.crowded or "")
         if crowded is not None:
             return await self._waited_again(exchange, crowded)
-        return await self._backed_off(exchange)
+        return await self._pausing.backs_off(exchange)
 
     async def _waited_again(self, exchange: Exchange, database: Database) -> bool:
         exchange.discard()
         return await self.waited(exchange, database, entered=True)
-
-    async def _backed_off(self, exchange: Exchange) -> bool:
-        """Full jitter, never past the deadline, within the budget that all retries share.
-
-        What attempted nothing costs no retry.
-        """
-        request = exchange.request
-        if (request.ledger.attempts or request.ledger.sent) and not PROCESS_BUDGET.take():
-            return False
-        delay = self._dice.random() * self._rules.base_delay * 2.0 ** (request.attempt - 1)
-        if monotonic() + delay >= request.deadline_at:
-            return False
-        await asyncio.sleep(delay)
-        return True
 
     async def _again(self, exchange: Exchange) -> BaseException | None:
         """Run the application once more, from the beginning, in a context of its own."""

@@ -1,0 +1,84 @@
+"""Rests between two attempts at a request whose database answers.
+
+    failed by chance (a race, a deadlock)      full jitter, within the budget that all retries share
+    the server takes no writes (25006)         rests, longer each time, as long as it may wait
+      no patience left, or we are stopping     refused as if the database were away
+      its client leaves meanwhile              dropped
+
+A server takes no writes where a primary was demoted and its name does not lead to the next one yet:
+for seconds each write fails at once, although a moment later it would not. Reads go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from holdfast.context import Ledger
+from holdfast.guard.allowance import PROCESS_BUDGET
+
+if TYPE_CHECKING:
+    from holdfast.asgi.door import Door
+    from holdfast.asgi.exchange import Exchange
+    from holdfast.asgi.telling import Telling
+
+READ_ONLY = "25006"
+_FIRST_S, _MOST_S = 0.05, 0.5
+
+
+def is_read_only(ledger: Ledger) -> bool:
+    """Whether the attempt failed because its server takes no writes."""
+    return ledger.fault is not None and ledger.fault.code == READ_ONLY
+
+
+class Pausing:
+    """The rests of the requests of one application."""
+
+    def __init__(self, door: Door, tell: Telling, base_delay: float) -> None:
+        self._door = door
+        self._tell = tell
+        self._base_delay = base_delay
+        self._dice = random.Random()
+
+    async def backs_off(self, exchange: Exchange) -> bool:
+        """Rest before another attempt, unless none is left. What attempted nothing costs no retry."""
+        request = exchange.request
+        if (request.ledger.attempts or request.ledger.sent) and not PROCESS_BUDGET.take():
+            return False
+        delay = self._dice.random() * self._base_delay * 2.0 ** (request.attempt - 1)
+        if monotonic() + delay >= request.deadline_at:
+            return False
+        await asyncio.sleep(delay)
+        return True
+
+    async def outwaits(self, exchange: Exchange) -> bool:
+        """Rest before the server is asked to write again; False when it is not."""
+        request = exchange.request
+        pause = min(_MOST_S, _FIRST_S * 2.0**exchange.replays) * (0.5 + self._dice.random() / 2)
+        patience = self._door.rules.max_wait
+        if request.patience_s is not None:
+            patience = min(patience, request.patience_s)
+        left = min(patience - request.held_for, request.deadline_at - monotonic())
+        if self._door.stopping or pause > left:
+            return False
+        if await self._leaves_within(exchange, pause):
+            exchange.ended = True
+            self._tell.abandoned(request)
+            return False
+        request.held_for += pause
+        return True
+
+    async def _leaves_within(self, exchange: Exchange, seconds: float) -> bool:
+        """Whether its client leaves in that time."""
+        gone = asyncio.Event()
+        exchange.body.watch(gone.set)
+        try:
+            async with asyncio.timeout(seconds):
+                await gone.wait()
+        except TimeoutError:
+            return False
+        finally:
+            exchange.body.unwatch()
+        return True
