@@ -78,6 +78,10 @@ def inserts(data: bytes) -> bool:
     return b"INSERT" in data
 
 
+HANG_UP = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"""
+
+
 def by_hand(name: str) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
         insert(connection, name)
@@ -124,6 +128,30 @@ async def test_an_autocommitted_write_whose_answer_is_lost_is_in_doubt(
 
     assert request.ledger.commit is Commit.UNKNOWN
     assert not request.may_run_again()
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "AUTOCOMMIT"])
+async def test_what_was_never_sent_is_in_no_doubt(
+    shop: Hooked, shared_postgresql: PostgreSQL, name: str, doubts: list[CommitInDoubt], level: str
+) -> None:
+    """TXN-4: a COMMIT, or a write that commits by itself, to a server that has hung up before."""
+
+    def work(connection: Connection) -> None:
+        if level != "AUTOCOMMIT":
+            insert(connection, name)
+        read(connection)
+        shared_postgresql.execute(HANG_UP)
+        if level == "AUTOCOMMIT":
+            insert(connection, name)
+        connection.commit()
+
+    with requested("POST", key="k") as request, pytest.raises(DBAPIError):
+        await shop.run(work, isolation_level=level)
+
+    assert request.ledger.commit in (Commit.NONE, Commit.ROLLED_BACK)
+    assert request.may_run_again()
+    assert doubts == []
+    assert name not in await shop.run(names)
 
 
 async def test_a_write_that_is_lost_before_its_commit_may_be_made_again(

@@ -61,6 +61,7 @@ class Link:
         "request",
         "seen",
         "sent",
+        "unsendable",
         "used_at",
         "wrote",
     )
@@ -89,6 +90,7 @@ class Link:
         self.seen = False  # a statement went through us since it was checked out
         self.out = False  # checked out of its pool
         self.cut = False  # we ended it
+        self.unsendable = False  # it was closed before the COMMIT that is on its way was sent
         self.committing = False  # COMMIT is on its way
         self.noted = False  # what becomes of that COMMIT can be asked
         self.reads_first = False  # what was sent last only reads, and is the first of its transaction

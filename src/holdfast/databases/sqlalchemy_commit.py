@@ -30,6 +30,7 @@ from holdfast.databases.reading import changes_rows
 from holdfast.databases.sqlalchemy_again import replace
 from holdfast.databases.sqlalchemy_driver import touched
 from holdfast.databases.sqlalchemy_markers import MarkerTable
+from holdfast.databases.sqlalchemy_numbers import NUMBER, Numbered
 from holdfast.events import BUS, CommitInDoubt, CommitResolved
 from holdfast.faults.category import Category, Fault, Outcome
 from holdfast.faults.classify import classify
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 _LAST_MOMENT_S = 0.5  # before a request's deadline: time for an answer
 _PATIENCE_S = 30.0  # outside of requests
-_NUMBER = "SELECT CAST(pg_current_xact_id_if_assigned() AS text)"
 
 UNMARKED = Fault(category=Category.DATABASE_QUERY, status=503, transient=True, outcome=Outcome.NOT_APPLIED)
 
@@ -117,6 +117,7 @@ class Commits:
 
     def sent(self, link: Link) -> None:
         """COMMIT, or a write that commits by itself, is on its way."""
+        link.unsendable = link.is_gone()
         link.committing = True
         if link.ledger is not None:
             link.ledger.pending += 1
@@ -131,6 +132,8 @@ class Commits:
     def _end(self, link: Link, error: BaseException | None) -> Commit:
         if error is None:
             return Commit.COMMITTED
+        if link.unsendable:  # nobody was there to be told
+            return Commit.ROLLED_BACK
         if not isinstance(error, Exception) or link.cut or _in_doubt(error):
             return Commit.UNKNOWN
         return Commit.ROLLED_BACK
@@ -141,15 +144,15 @@ class Commits:
         connection: Any,
         commit: Callable[[], object],
         marked: Marked | None,
-        number: str | None,
+        numbered: Numbered | None,
     ) -> None:
-        link.noted = self.table.askable and (marked is not None or number is not None)
+        link.noted = self.table.askable and (marked is not None or numbered is not None)
         try:
             self._send(link, commit)
         except BaseException as error:
             end = self._end(link, error)
             if end is Commit.UNKNOWN:
-                question = self._question(marked, number) if link.noted else None
+                question = self._question(marked, numbered) if link.noted else None
                 end = self._resolved(link, error, question) if question else self._doubted(link, error)
             self._settle(link, end, marked)
             if end is Commit.COMMITTED:
@@ -191,7 +194,7 @@ class Commits:
 
     # ---- before it is sent ----------------------------------------------------------------------
 
-    def _noted(self, link: Link, connection: Any) -> tuple[Marked | None, str | None]:
+    def _noted(self, link: Link, connection: Any) -> tuple[Marked | None, Numbered | None]:
         """The marker or the number of this transaction. Whatever is raised here has rolled it back:
         SQLAlchemy takes a COMMIT that raised for the end of its transaction."""
         try:
@@ -267,15 +270,16 @@ class Commits:
         if link.ledger is not None:
             link.ledger.fail(UNMARKED, error)
 
-    def _numbered(self, link: Link, connection: Any) -> str | None:
+    def _numbered(self, link: Link, connection: Any) -> Numbered | None:
         """The transaction's number, where commits without a marker are asked about by it."""
         if not self.table.rules.commit_status or not self.table.askable:
             return None
         cursor = connection.cursor()
         try:
             link.began = monotonic()
-            cursor.execute(_NUMBER)
-            return cursor.fetchone()[0]  # type: ignore[no-any-return]
+            cursor.execute(NUMBER)
+            number, server = cursor.fetchone()
+            return None if number is None else Numbered(number, server)
         finally:
             link.began = 0.0
             cursor.close()
@@ -307,11 +311,12 @@ class Commits:
         return end
 
     def _question(
-        self, marked: Marked | None, status: str | None
+        self, marked: Marked | None, numbered: Numbered | None
     ) -> Callable[[], Coroutine[Any, Any, Commit]]:
         table = self.table
         if marked is None:
-            return lambda: table.ask_status(status or "0")
+            assert numbered is not None
+            return lambda: table.ask_number(numbered)
         return lambda: table.ask(marked.marker, marked.number)
 
     def _asked(
@@ -372,5 +377,4 @@ def _in_force(link: Link) -> Marker | None:
 
 def _in_doubt(error: Exception) -> bool:
     """Whether *error*, met at COMMIT, leaves open what became of it."""
-    fault = classify(error, database=True)
-    return fault.lost or fault.outcome is Outcome.UNKNOWN
+    return classify(error, database=True).outcome is Outcome.UNKNOWN

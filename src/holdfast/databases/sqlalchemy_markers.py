@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from holdfast.context import Marker
 from holdfast.databases.adopt import MarkerRules
 from holdfast.databases.markers import PRUNE_AT_ONCE, Row, Statements, Written, asked, found, spoils, written
+from holdfast.databases.sqlalchemy_numbers import Numbered, ask
 from holdfast.databases.sqlalchemy_session import OwnSession
 from holdfast.events import BUS, MarkersOff
 from holdfast.faults.classify import classify
@@ -134,21 +135,11 @@ class MarkerTable:
             await ending.close()
         return Commit.ROLLED_BACK if inserted else Commit.COMMITTED
 
-    async def ask_status(self, number: str) -> Commit:
-        """What became of the transaction of that number, as far as the server remembers."""
+    async def ask_number(self, numbered: Numbered) -> Commit:
+        """What became of the transaction of that number, as far as the server can know."""
         session = OwnSession(self._hooks)
         try:
-            while True:
-                rows, _ = await session.run(f"SELECT pg_xact_status('{int(number)}'::xid8)")
-                match rows[0][0]:
-                    case "committed":
-                        return Commit.COMMITTED
-                    case "aborted":
-                        return Commit.ROLLED_BACK
-                    case "in progress":
-                        await asyncio.sleep(0.05)
-                    case _:
-                        return Commit.UNKNOWN
+            return await ask(session, numbered)
         finally:
             await session.close()
 
