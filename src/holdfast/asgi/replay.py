@@ -40,6 +40,7 @@ from holdfast.faults.classify import classify
 from holdfast.guard.allowance import PROCESS_BUDGET
 from holdfast.policy.replay import Commit
 
+_UNDONE = (Commit.NONE, Commit.ROLLED_BACK)
 _CODES = {
     Verdict.TIMED_OUT: "database_unavailable",
     Verdict.OUTAGE_TOO_LONG: "database_unavailable",
@@ -141,11 +142,11 @@ class Replay:
             else:
                 await self._judge(exchange, error)
         except asyncio.CancelledError:
-            if not exchange.expired:
+            if not (exchange.expired or self.door.cutting) or exchange.request.started:
                 raise
             assert task is not None
-            task.uncancel()  # it was the deadline's, and the answer is 504
-            await self._expire(exchange)
+            task.uncancel()  # it was the deadline's, or a stop's, and the client is told
+            await self._end_early(exchange)
         finally:
             if exchange.turns or exchange.claim is not None or request.withheld:
                 self._leaves(exchange)
@@ -330,6 +331,16 @@ class Replay:
         exchange.recorder = None  # what leaves now is not the application's answer
         status = await self.answers.refuse(exchange, code, database)
         self.tell.refused(request, status, code)
+
+    async def _end_early(self, exchange: Exchange) -> None:
+        """Its application was cancelled before it answered."""
+        if exchange.expired:
+            await self._expire(exchange)
+            return
+        commit = exchange.request.commit
+        self.records.release(exchange.request)
+        exchange.discard()
+        await self.refuse(exchange, "shutting_down" if commit in _UNDONE else _code_of(commit))
 
     async def _expire(self, exchange: Exchange) -> None:
         self.records.release(exchange.request)
