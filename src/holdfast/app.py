@@ -33,6 +33,7 @@ from holdfast.events import BUS, SettingIgnored
 from holdfast.runtime.reach import Patience, reach
 from holdfast.settings.reading import read_in_code
 from holdfast.settings.settings import Settings
+from holdfast.settings.shared import OTHERWISE
 from holdfast.telemetry.events import EventLog
 from holdfast.telemetry.gates import install as install_gates
 from holdfast.telemetry.gates import uninstall as uninstall_gates
@@ -288,6 +289,23 @@ def find_engines(settings: Settings) -> None:
     except ImportError:
         return
     activate()
+
+
+def stand_ins(settings: Settings) -> list[Database]:
+    """The database of DATABASE_URL, known before the application has built its engine; none where we
+    cannot reach it by ourselves, and then the application's own engine tells."""
+    try:
+        from holdfast.databases.sqlalchemy import stand_in
+    except ImportError:
+        return []
+    try:
+        name = stand_in(settings.database_url) if settings.database_url else None
+    except ValueError as error:
+        otherwise = OTHERWISE["DATABASE_URL"]
+        BUS.publish(SettingIgnored(variable="DATABASE_URL", cause=str(error), otherwise=otherwise, source=""))
+        return []
+    found = REGISTRY.get(name) if name else None
+    return [found] if found else []
 
 
 def pool_rules(settings: Settings) -> PoolRules:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from holdfast.app import Holdfast, find_engines, patience, starts_without_database
+from holdfast.app import Holdfast, find_engines, patience, stand_ins, starts_without_database
 from holdfast.asgi.front import Front
 from holdfast.databases.database import Database
 from holdfast.events import BUS, Event
@@ -198,7 +198,7 @@ class _Launch:
             check_port(settings.host, settings.port)
             detail.append(f"{settings.host}:{settings.port}")
         with phase("databases") as detail:
-            self._absent = await self._reach(self._stand_ins())
+            self._absent = await self._reach(stand_ins(self._settings))
             detail += [one.target for one in self._hold.registry]
 
     def _import(self, runner: asyncio.Runner) -> None:
@@ -270,18 +270,6 @@ class _Launch:
             raise StartFailure("journal", str(error), action, Exit.CANNOT_CREATE) from error
         if place:
             self._told.write("info", f"journal: {place}")
-
-    def _stand_ins(self) -> list[Database]:
-        address = self._settings.database_url
-        if address is None:
-            return []
-        try:
-            from holdfast.databases.sqlalchemy import stand_in
-        except ImportError:
-            return []
-        name = stand_in(address)
-        found = self._hold.registry.get(name) if name else None
-        return [found] if found else []
 
     async def _reach(self, databases: list[Database]) -> bool:
         """Log in to *databases*; True when one is absent and we may start all the same."""

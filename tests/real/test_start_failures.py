@@ -164,6 +164,18 @@ def test_a_secret_that_is_wrong_is_not_echoed(start: Start) -> None:
     assert_told(ended, 78, "environment", "DIAGNOSTICS_TOKEN", "HOLDFAST_JOURNAL_URL")
 
 
+@pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["plain", "debug"])
+def test_no_piece_of_a_password_that_is_not_encoded_is_told(start: Start, debug: list[str]) -> None:
+    """ENV-3, DB-9: SQLAlchemy takes what follows its first @ for the host and the port, and quotes it."""
+    start.write(ENGINE.replace("DATABASE_URL", "SHOP_DSN") + HELLO)
+    url = "postgresql+asyncpg://app:co@rrect:h0rse@127.0.0.1:5432/shop"
+
+    ended = start.run("shop:app", {"SHOP_DSN": url}, *debug, "--port", str(quiet_port()))
+
+    assert (ended.status, "h0rse" in ended.output) == (70, False), ended.output
+    assert "shop.py:4 (importing shop): ValueError" in ended.message
+
+
 # ── the database ─────────────────────────────────────────────────────────────────────────────────
 
 

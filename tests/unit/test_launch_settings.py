@@ -63,6 +63,19 @@ def test_the_applications_own_variables_stop_nobody(tmp_path: Path) -> None:
         assert "hunter2" not in one.output
 
 
+@pytest.mark.parametrize(
+    "url", ["mongodb://u:hunter2@h1:27017,h2:27017/db", "postgresql://app:hunter2@h1:1,h2:2/db"]
+)
+def test_an_address_that_sqlalchemy_cannot_read_stops_nobody(tmp_path: Path, url: str) -> None:
+    """PRM-5, PRM-3: several hosts are one URL to the libraries that the application may use instead."""
+    with run(tmp_path, target="shop:app", app=PLAIN, DATABASE_URL=url) as one:
+        (told,) = [line for line in one.lines if line["event"] == "setting_ignored"]
+
+        assert told["variable"] == "DATABASE_URL"
+        assert "several hosts" in told["cause"]
+        assert "hunter2" not in one.output
+
+
 PLAIN = """
 import os
 

@@ -20,7 +20,7 @@ from holdfast.databases.adopt import REGISTRY, PoolRules
 from holdfast.databases.sqlalchemy_driver import PORTS, EngineDriver
 from holdfast.databases.sqlalchemy_hooks import Hooks
 from holdfast.events import BUS, HookSkipped
-from holdfast.faults.redact import redact_url
+from holdfast.faults.redact import redact_text, redact_url
 
 PLUGIN = "holdfast"
 _POOL_CHOICES = ("pool_size", "max_overflow")
@@ -111,6 +111,7 @@ def stand_in(address: str) -> str | None:
     """Make the database at *address* known before the application has built its engine; its name.
 
     None when no driver for it is installed: then the application's own engine tells later.
+    Raises ValueError, which finishes the sentence "NAME ...", when SQLAlchemy cannot read it.
     """
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -125,8 +126,14 @@ def stand_in(address: str) -> str | None:
         else:
             engine = create_engine(url)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        BUS.publish(HookSkipped(library="sqlalchemy", cause=f"{redact_url(address)}: {error}"))
+        cause = f"{redact_url(address)}: {redact_text(str(error))}"
+        BUS.publish(HookSkipped(library="sqlalchemy", cause=cause))
         return None
+    except ValueError:
+        # Several hosts, or half of a password in place of the port: not its words, which quote that.
+        raise ValueError(
+            "is a URL of several hosts, or of another kind that SQLAlchemy cannot read"
+        ) from None
     hooks: Hooks = engine._holdfast_hooks  # type: ignore[attr-defined]
     hooks.driver.provisional = True
     return hooks.database.name

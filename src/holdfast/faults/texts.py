@@ -51,6 +51,8 @@ _BEARER = re.compile(
 )
 _LOWER_WORD = re.compile(r"([a-z]{8,24})\.{0,3}")
 _SIGNATURE = re.compile(r"([?&][\w-]{0,32}signature=)[^\s&\"'<>]++", re.IGNORECASE)
+# The port of a URL whose password has an @ that is not encoded: `int` quotes the rest of the password.
+_NO_NUMBER = re.compile(r"(invalid literal for int\(\) with base \d{1,2}: ['\"])[^\r\n]{0,400}@")
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 
@@ -86,6 +88,8 @@ def redact_text(text: str, rules: Rules = DEFAULT_RULES) -> str:
     low = _lower(text)
     if "://" in text:
         text = mask_urls(text, rules.mask)
+    if "invalid literal for int" in text and "@" in text:
+        text = _NO_NUMBER.sub(lambda found: f"{found[1]}{rules.mask}@", text)
     text = mask_rows(text, low, rules.mask)
     if "-----BEGIN" in text:
         text = _mask_pem(text, rules.mask)

@@ -21,6 +21,7 @@ from holdfast.settings.declared import purposes
 from holdfast.settings.failure import Exit, StartFailure
 from holdfast.settings.parse import nearest
 from holdfast.settings.report import Misconfigured, Problem
+from holdfast.settings.words import told_without_secrets
 
 _PHASE = "application"
 _LONGEST_TEXT = 600
@@ -142,7 +143,7 @@ def text_of(error: BaseException) -> str:
 
 def _plain(text: str) -> str:
     # SQLAlchemy's errors end with their statement, its values and a link.
-    plain = redact_text(_TAIL.split(text, maxsplit=1)[0]).strip()
+    plain = told_without_secrets(_TAIL.split(text, maxsplit=1)[0], os.environ).strip()
     return plain if len(plain) <= _LONGEST_TEXT else f"{plain[: _LONGEST_TEXT - 1]}…"
 
 

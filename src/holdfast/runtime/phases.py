@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
 from holdfast.events import BUS, Bus, PhaseFinished
 from holdfast.settings.failure import Exit, StartFailure
+from holdfast.settings.words import told_without_secrets
 
 
 class Phases:
@@ -34,7 +36,8 @@ class Phases:
         except StartFailure:
             raise
         except Exception as error:
-            description = f"{type(error).__name__}: {error}"
+            # Whoever's words these are: a library may quote the piece of a URL that it stumbled over.
+            description = f"{type(error).__name__}: {told_without_secrets(str(error), os.environ)}"
             action = "Run again with --debug to see the traceback."
             raise StartFailure(name, description, action, Exit.SOFTWARE) from error
         took = (monotonic() - began) * 1000

@@ -204,6 +204,9 @@ def _check_scheme(scheme: str, schemes: tuple[str, ...]) -> None:
 def _check_authority(value: str) -> None:
     # Several hosts in one URL (`a:5432,b:5432`) are a URL to databases, but not to urllib.
     authority = value.partition("://")[2].partition("/")[0].partition("?")[0]
+    if authority.count("@") > 1:
+        # Libraries disagree which of them ends the password: to some its rest is the port, which they quote.
+        raise ValueError("must have one @ before its host; write @ : / # in a password as %40 %3A %2F %23")
     if "," in authority.rpartition("@")[2]:
         return
     try:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
+from holdfast.faults.redact import redact_text
 from holdfast.settings.report import is_secret
 
 _MASK = "***"
@@ -17,6 +18,7 @@ _RUN = 4  # characters in a row that a word shares with a secret only when it wa
 _END = 2  # and of a word that is nothing but a secret's beginning or end
 _WORD = re.compile(r"[^\s'\"()\[\]{}<>,;:=]+")
 _OF_LENGTH = re.compile(r"char|letter|long|length|byte|digit|symbol|sign|short", re.IGNORECASE)
+_SPLIT = re.compile(r"[@:/?#,]")  # where a library may cut a password that is not encoded
 _FOLDERS = frozenset({"PWD", "OLDPWD"})  # of the shell: no passwords
 _NO_SECRETS = frozenset({"true", "false", "yes", "no", "on", "off", "none", "null"})
 
@@ -53,12 +55,15 @@ def without_traces(words: str, secrets: Collection[str]) -> str:
 
 
 def passwords(text: str) -> Iterator[str]:
-    """The password in *text*, if it is a URL that has one."""
+    """The password in *text*, if it is a URL that has one; and what a library makes of it that ends the
+    credentials at an earlier `@`, or takes a part of it for the port."""
     _, scheme, rest = text.partition("://")
     if not scheme or "@" not in rest:
         return
     # One with a slash in it is no password to the standard library, but it is to databases.
-    yield rest.rpartition("@")[0].partition(":")[2]
+    whole = rest.rpartition("@")[0].partition(":")[2]
+    yield whole
+    yield from (one for one in _SPLIT.split(whole) if len(one) >= _END)
     with contextlib.suppress(ValueError):
         yield urlsplit(text).password or ""
 
@@ -69,6 +74,21 @@ def secrets_in(environ: Mapping[str, str]) -> Iterator[str]:
         yield from passwords(value)
         if is_secret(name) and name not in _FOLDERS:
             yield value
+
+
+def told_without_secrets(words: str, environ: Mapping[str, str]) -> str:
+    """*words* of an exception that nobody foresaw, redacted, and without any secret of *environ*.
+
+    What a URL shows beside its password hides nothing: `postgres:postgres@` is a name, told everywhere.
+    """
+    shown = {one for value in environ.values() for one in _beside_password(value)}
+    return redact_text(masked(words, [one for one in secrets_in(environ) if one not in shown]))
+
+
+def _beside_password(text: str) -> Iterator[str]:
+    scheme, found, rest = text.partition("://")
+    if found and "@" in rest:
+        yield from (scheme, *scheme.split("+"), rest.partition(":")[0], rest.rpartition("/")[2])
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -29,6 +29,9 @@ TEXTS = {
     "with whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw now": "with *** now",
     "to postgresql://app:se cret@db/shop now": "to postgresql://app:***@db/shop now",
     "to https://app:se cret wide@host/a@b now": "to https://app:***@host/a@b now",
+    "ValueError: invalid literal for int() with base 10: 'w0rd@db:5432'": (
+        "ValueError: invalid literal for int() with base 10: '***@db:5432'"
+    ),
     '{"name": "password", "value": "x y"}': '{"name": "password", "value": "***"}',
     "{'key': 'DB_PASSWORD', 'value': 'x', 'n': 1}": "{'key': 'DB_PASSWORD', 'value': '***', 'n': 1}",
 }

@@ -42,6 +42,16 @@ def test_a_failure_passes_untouched() -> None:
     assert (told.finished, told.events) == ([], [])
 
 
+def test_what_it_quotes_of_a_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENV-3, DB-9: a library cuts a password at its first @, and takes what follows for the port."""
+    monkeypatch.setenv("SHOP_DB", "postgresql://app:p@ss:w0rd/9@127.0.0.1/db")
+
+    with pytest.raises(StartFailure) as caught, Told().phases.phase("databases"):
+        int("w0rd")
+    assert "w0rd" not in str(caught.value)
+    assert "ValueError: invalid literal" in str(caught.value)
+
+
 def test_any_other_exception_becomes_one_with_the_phases_name() -> None:
     error = ValueError("odd")
 

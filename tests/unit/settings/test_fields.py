@@ -61,6 +61,7 @@ def test_what_works_is_taken_as_it_is(kind: Any, value: object) -> None:
         (RedisUrl, "http://cache", "must begin with redis://"),
         (HttpUrl, "shop.example", "must be a URL such as https://"),
         (HttpUrl, "https://", "must name a host"),
+        (DatabaseUrl, "postgresql://app:p@ss:w0rd@db:5432/shop", "must have one @ before its host"),
         (HttpUrl, "https://shop.example:99999", "a port from 0 to 65535"),
     ],
 )

@@ -212,7 +212,13 @@ def test_a_secret_is_never_echoed(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["postgresql://app:hunter2@db:54x32/shop", "postgresql://app:sw0rd/fish@db/shop"]
+    "text",
+    [
+        "postgresql://app:hunter2@db:54x32/shop",
+        "postgresql://app:sw0rd/fish@db/shop",
+        "postgresql://app:hunter2@fish:5@db:5432/shop",
+        "postgresql://app:hunter2@fish@a:5432,b:5432/shop",
+    ],
 )
 def test_a_url_that_cannot_be_taken_apart_is_not_quoted(text: str) -> None:
     """The standard library's own message quotes what it took for the port: half of a password."""

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from holdfast.settings.words import masked, passwords, without_traces
+from holdfast.settings.words import masked, passwords, told_without_secrets, without_traces
 
 SECRET = "Hunter2 &Sesame"
 
@@ -54,15 +54,31 @@ def test_a_secrets_length_is_told_by_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "password"),
+    ("url", "found"),
     [
-        ("postgresql://app:hunter2@db/shop", "hunter2"),
-        ("postgresql://app:hun/t@er2@db/shop", "hun/t@er2"),
-        ("postgresql://app@db/shop", None),
-        ("https://shop.example/a:b", None),
-        ("app:hunter2@db", None),
-        ("", None),
+        ("postgresql://app:hunter2@db/shop", {"hunter2"}),
+        ("postgresql://app:hun/t@er2@db/shop", {"hun/t@er2", "hun", "er2"}),
+        ("postgresql://app:p@ss:w0rd@db/shop", {"p@ss:w0rd", "ss", "w0rd"}),
+        ("postgresql://app@db/shop", set()),
+        ("https://shop.example/a:b", set()),
+        ("app:hunter2@db", set()),
+        ("", set()),
     ],
 )
-def test_the_password_of_a_url_is_a_secret_of_its_own(url: str, password: str | None) -> None:
-    assert {one for one in passwords(url) if one} - {None} == ({password} if password else set())
+def test_the_password_of_a_url_is_a_secret_of_its_own(url: str, found: set[str]) -> None:
+    """ENV-3: so are the pieces that a library makes of one whose @ and : are not encoded."""
+    assert {one for one in passwords(url) if one} == found
+
+
+def test_words_that_nobody_foresaw_are_told_without_the_secrets_of_the_environment() -> None:
+    """ENV-3: but what a URL shows of itself stays readable, though it be the password as well."""
+    environ = {
+        "SHOP_DB": "postgresql+asyncpg://app:p@ss:w0rd@127.0.0.1:5432/db",
+        "DATABASE_URL": "postgres://postgres:postgres@localhost/shop",
+        "API_TOKEN": "open-sesame",
+    }
+
+    assert (
+        told_without_secrets("no number: 'w0rd@db:1', open-sesame", environ) == "no number: '***@db:1', ***"
+    )
+    assert told_without_secrets("no dialects:postgres", environ) == "no dialects:postgres"
