@@ -7,7 +7,7 @@ it stands on the way to every start.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -306,6 +306,8 @@ class Settings:
                 else:
                     problems.append(_problem(setting, wrong, where))
         settings = cls(**values, ignored=tuple(ignored))
+        if "db_pool_min" not in values:  # a default gives way to what somebody set
+            settings = replace(settings, db_pool_min=min(settings.db_pool_min, settings.db_pool_max))
         problems.extend(_unknown(environ, where))
         unread = {one.name for one in problems} | {one.name for one in ignored}
         for names, wrong in _contradictions(settings):

@@ -257,6 +257,15 @@ def test_two_settings_that_contradict_each_other_are_refused() -> None:
     assert "the same as PORT" in probe.wrong
 
 
+def test_a_pool_smaller_than_the_default_least_is_no_contradiction() -> None:
+    """ENV-3, DB-3: nobody is told of a variable that nobody set; what somebody set is judged."""
+    (problem,) = problems_of({"DB_POOL_MAX": "1", "DB_POOL_MIN": "2"})
+
+    assert Settings.from_environment({"DB_POOL_MAX": "1"}).db_pool_min == 1
+    assert Settings.from_environment({"DB_POOL_MAX": "7"}).db_pool_min == 2
+    assert problem.wrong == "is 2, more than DB_POOL_MAX (1)"
+
+
 def test_a_contradiction_is_told_beside_what_could_not_be_read_unless_it_follows_from_it() -> None:
     """ENV-3: everything at once."""
     found = problems_of({"PORT": "http", "DB_POOL_MIN": "30", "DIAGNOSTICS_TOKEN": "short"})
