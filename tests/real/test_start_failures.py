@@ -201,6 +201,29 @@ def test_what_waiting_does_not_cure_ends_the_start_at_once(
     assert_told(ended, 69, "databases", f"{user}:***@127.0.0.1:{locked.port}", "(1 attempt)", *words)
 
 
+@pytest.mark.parametrize("app_env", ["production", "development"])
+@pytest.mark.parametrize(
+    ("driver", "query", "words"),
+    [
+        ("asyncpg", "sslmode=require", "asyncpg takes ssl=, not sslmode="),
+        ("psycopg", "ssl=require", "psycopg takes sslmode=, not ssl="),
+        ("asyncpg", "ssl=require", "The server offers no SSL"),
+        ("psycopg", "sslmode=require", "The server offers no SSL"),
+        ("asyncpg", "ssl=verify-full", "PGSSLROOTCERT"),
+    ],
+)
+def test_wrong_ssl_settings_are_not_told_as_an_absent_database(
+    start: Start, locked: PostgreSQL, driver: str, query: str, words: str, app_env: str
+) -> None:
+    """BOOT-2, BOOT-3: one attempt, also where a start goes on without its database."""
+    start.write(ENGINE + HELLO)
+    environment = {"DATABASE_URL": f"{locked.url(driver, password=PASSWORD)}?{query}", "APP_ENV": app_env}
+
+    ended = start.run("shop:app", environment)
+
+    assert_told(ended, 69, "databases", "(1 attempt)", words)
+
+
 def test_an_engine_under_another_name_is_found_and_reached(start: Start, locked: PostgreSQL) -> None:
     """PRM-5: targets come from the engines it builds, whatever its variables are called."""
     start.write(ENGINE.replace("DATABASE_URL", "SHOP_DSN") + HELLO)

@@ -84,8 +84,8 @@ class Importing:
         if self._ended.is_set():
             raise ImportEnded from error
         fault = classify(error, database=True)
-        if not (fault.lost or fault.transient or is_hopeless(error)):
-            return None  # nothing that we know of databases
+        if isinstance(error, TypeError) or not (fault.lost or fault.transient or is_hopeless(error)):
+            return None  # nothing that we know of databases: the application's line is told instead
         with self._lock:
             self._attempts[database] += 1
             attempt = self._attempts[database]

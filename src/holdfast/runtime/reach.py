@@ -14,6 +14,7 @@ from holdfast.events import BUS, Bus, ConnectAttempted
 from holdfast.faults.category import Category, Fault
 from holdfast.faults.classify import classify
 from holdfast.faults.said import said
+from holdfast.runtime.cure import cure, is_mistake
 from holdfast.settings.failure import Exit, StartFailure
 
 PHASE = "databases"
@@ -35,7 +36,7 @@ async def reach(
     """Log in to every one of *databases*; full jitter between attempts, 0.2 s doubling to 5 s.
 
     Raises `StartFailure` (exit status 69) for the first that cannot be reached. What no waiting
-    cures (a wrong password, a database that does not exist) is not tried again.
+    cures (a wrong password, a parameter that the driver does not know) is not tried again.
     """
     for database in databases:
         if database.driver.networked:
@@ -50,7 +51,7 @@ async def start_without(databases: Iterable[Database], watch: Watch, timeout: fl
     absent = False
     for database in databases:
         error = await is_there(database, watch, timeout) if database.driver.networked else None
-        if error is None:
+        if error is None or _misfit(database, error):
             continue
         if is_hopeless(error):
             raise failure(database, error, classify(error, database=True), 1) from error
@@ -59,7 +60,7 @@ async def start_without(databases: Iterable[Database], watch: Watch, timeout: fl
         tell(
             "warning",
             f"the database {database.target} is not there; starting without it, requests will wait",
-            {"phase": PHASE, "cause": type(error).__name__},
+            {"phase": PHASE, "cause": said(error)},
         )
     return absent
 
@@ -76,7 +77,14 @@ async def is_there(database: Database, watch: Watch, timeout: float) -> BaseExce
 def is_hopeless(error: BaseException) -> bool:
     """Whether *error* will be the same however long one waits."""
     fault = classify(error, database=True)
-    return not fault.transient and not fault.lost and fault.category is not Category.UNKNOWN
+    unknown = fault.category is Category.UNKNOWN
+    return is_mistake(error) or not (fault.transient or fault.lost or unknown)
+
+
+def _misfit(database: Database, error: BaseException) -> bool:
+    """Whether our own guess at a driver does not fit the address; the application's engine will tell."""
+    unknown = classify(error, database=True).category is Category.UNKNOWN
+    return database.driver.provisional and (unknown or is_mistake(error))
 
 
 async def _reach_one(
@@ -84,11 +92,9 @@ async def _reach_one(
 ) -> None:
     for attempt in range(1, patience.attempts + 1):
         error = await is_there(database, watch, patience.timeout)
-        if error is None:
+        if error is None or _misfit(database, error):
             return
         fault = classify(error, database=True)
-        if database.driver.provisional and fault.category is Category.UNKNOWN:
-            return  # our own guess at a driver does not fit the address; the application's will tell
         last = attempt == patience.attempts or is_hopeless(error)
         delay = None if last else delay_after(attempt, dice)
         bus.publish(attempted(database, error, attempt, patience, delay))
@@ -121,32 +127,7 @@ def failure(database: Database, error: BaseException, fault: Fault, attempts: in
     """What *error* means to whoever started the server, and what to do."""
     tried = "1 attempt" if attempts == 1 else f"{attempts} attempts"
     description = f"The database {database.target} could not be used ({tried}).\n{said(error)}"
-    return StartFailure(PHASE, description, _action(error, fault), Exit.UNAVAILABLE)
-
-
-def _action(error: BaseException, fault: Fault) -> str:
-    match fault.code:
-        case "28P01" | "28000":
-            return (
-                "The server refused the user or the password. Check both in the database URL\n"
-                "(DATABASE_URL, or the variables your application builds it from), or create the role:\n"
-                "  CREATE ROLE name LOGIN PASSWORD '…';"
-            )
-        case "3D000":
-            return (
-                "The server has no database of that name. Check the end of the database URL, or create it:\n"
-                "  createdb NAME     (or: CREATE DATABASE name;)"
-            )
-        case "53300":
-            return "The server has no connection left. Raise max_connections, or lower DB_POOL_MAX."
-    text = str(error).lower()
-    if "name or service not known" in text or "getaddrinfo" in text or "resolve" in text:
-        return "The host name in the database URL is not known here. Check its spelling and your DNS."
-    return (
-        "Start the database, or check host and port in the database URL.\n"
-        "To start without it and hold requests until it appears: HOLDFAST_START_WITHOUT_DATABASE=true.\n"
-        "To wait longer: HOLDFAST_CONNECT_ATTEMPTS=20."
-    )
+    return StartFailure(PHASE, description, cure(error, fault), Exit.UNAVAILABLE)
 
 
 async def settled(registry: Registry) -> None:

@@ -33,6 +33,7 @@ _LEVELS = {
 _NUMBERED = ("debug", "debug", "info", "warning", "error", "critical")  # 10 is debug, 20 is info
 _HUMAN = frozenset({"console", "text", "plain", "pretty"})
 _DURATION = re.compile(r"([0-9]{1,12})\s*(ms|s|min|h)", re.ASCII)
+_LONGEST_STATEMENT_MS = 2**31 - 1  # more is an error to PostgreSQL
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 SECRET_LENGTH = 32
@@ -109,7 +110,10 @@ def milliseconds(least: int) -> Callable[[str], float]:
 def statement_timeout(given: str) -> float:
     """Milliseconds, or a number with a unit as PostgreSQL has it (`30s`, `5min`), in seconds."""
     found = _DURATION.fullmatch(given.strip().lower())
-    return int(found[1]) * _SECONDS[found[2]] if found else milliseconds(0)(given)
+    seconds = int(found[1]) * _SECONDS[found[2]] if found else whole(0, unit="milliseconds")(given) / 1000
+    if seconds * 1000 > _LONGEST_STATEMENT_MS:
+        raise ValueError(f"must be at most {_LONGEST_STATEMENT_MS} ms (0: no limit)")
+    return seconds
 
 
 def attempts(given: str) -> int:

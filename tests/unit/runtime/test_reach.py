@@ -11,7 +11,7 @@ import pytest
 from holdfast.databases.database import Database
 from holdfast.events import Bus, ConnectAttempted, Event
 from holdfast.faults.classify import classify
-from holdfast.runtime.reach import Patience, failure, is_hopeless, is_there, reach
+from holdfast.runtime.reach import Patience, failure, is_hopeless, is_there, reach, start_without
 from holdfast.settings.failure import Exit, StartFailure
 
 TARGET = "postgresql://app:***@db:5432/shop"
@@ -25,10 +25,25 @@ class PostgresError(Exception):
         self.sqlstate = sqlstate
 
 
+class PsycopgError(Exception):
+    """As psycopg's, which has no SQLSTATE for a connection that fails."""
+
+
+PsycopgError.__module__, PsycopgError.__qualname__ = "psycopg", "OperationalError"
 PostgresError.__module__ = "asyncpg.exceptions"
 
 REFUSED = ConnectionRefusedError(111, "Connection refused")
 PASSWORD = PostgresError("28P01", 'password authentication failed for user "app"')
+UNKNOWN_PARAMETER = TypeError("connect() got an unexpected keyword argument 'sslmode'")
+NO_OPTION = PsycopgError('invalid connection option "ssl"')
+NO_SSL = ConnectionError('PostgreSQL server at "db:5432" rejected SSL upgrade')
+SSL_REQUIRED = PsycopgError("connection failed: server does not support SSL, but SSL was required")
+NO_ROOT = PsycopgError('root certificate file "/root/.postgresql/root.crt" does not exist')
+NO_MODE = PsycopgError('connection is bad: invalid sslmode value: "foo"')
+UNENCRYPTED = PostgresError("28000", 'no pg_hba.conf entry for host "::1", user "app", no encryption')
+NO_VALUE = PsycopgError('connection failed: FATAL: invalid value for parameter "search_path"')
+MISTAKES = [UNKNOWN_PARAMETER, TypeError("an integer is required"), NO_OPTION, NO_SSL, SSL_REQUIRED, NO_ROOT,
+            NO_MODE, NO_VALUE]  # fmt: skip
 NO_DATABASE = PostgresError("3D000", 'database "shop" does not exist')
 
 
@@ -67,6 +82,10 @@ class Watch:
         else:
             answer.set_exception(error)
         return answer
+
+
+def untold(*words: object) -> None:
+    raise AssertionError(words)
 
 
 @pytest.fixture
@@ -134,8 +153,9 @@ async def test_attempts_are_bounded_and_the_wait_doubles_with_full_jitter(databa
     assert (last.attempt, last.next_s) == (8, None)
 
 
-@pytest.mark.parametrize("error", [PASSWORD, NO_DATABASE], ids=["password", "database"])
+@pytest.mark.parametrize("error", [PASSWORD, NO_DATABASE, UNENCRYPTED, *MISTAKES], ids=str)
 async def test_what_no_waiting_cures_is_not_tried_again(database, slept, error) -> None:
+    """BOOT-3: a mistake in how we are told to connect is none that the database could mend."""
     story = Story(database, Watch(error))
 
     with pytest.raises(StartFailure, match="1 attempt"):
@@ -154,9 +174,31 @@ async def test_a_local_file_is_not_reached_for(database) -> None:
 
 async def test_a_guessed_driver_that_does_not_fit_is_no_failure(database, slept) -> None:
     database.driver.provisional = True
-    await Story(database, Watch(RuntimeError("unexpected option"))).run()
+    for error in (RuntimeError("unexpected option"), *MISTAKES):
+        await Story(database, Watch(error)).run()
+        absent = await start_without([database], Watch(error), 1.0, untold)
 
+        assert not absent
     assert slept == []
+
+
+@pytest.mark.parametrize("error", MISTAKES, ids=str)
+async def test_a_mistake_is_no_database_that_is_away(database, error) -> None:
+    """BOOT-2: in development too, where a start goes on without one: it would never become ready."""
+    with pytest.raises(StartFailure) as caught:
+        await start_without([database], Watch(error), 1.0, untold)
+
+    assert "Start the database" not in caught.value.action
+
+
+async def test_what_the_absent_one_said_is_told(database) -> None:
+    """BOOT-2, DB-9."""
+    told: list[tuple[object, ...]] = []
+    error = ConnectionRefusedError(111, "refused by postgresql://app:hunter2@db/shop")
+
+    assert await start_without([database], Watch(error), 1.0, lambda *words: told.append(words))
+    ((_, _, fields),) = told
+    assert fields["cause"] == ("ConnectionRefusedError: [Errno 111] refused by postgresql://app:***@db/shop")
 
 
 @pytest.mark.parametrize(
@@ -166,9 +208,19 @@ async def test_a_guessed_driver_that_does_not_fit_is_no_failure(database, slept)
         (PASSWORD, ["refused the user or the password", "DATABASE_URL", "CREATE ROLE"]),
         (NO_DATABASE, ["no database of that name", "createdb"]),
         (PostgresError("53300", "too many clients"), ["max_connections", "DB_POOL_MAX"]),
+        (UNKNOWN_PARAMETER, ["asyncpg takes ssl=, not sslmode="]),
+        (NO_OPTION, ["psycopg takes sslmode=, not ssl="]),
+        (TypeError("an integer is required"), ["connect_args"]),
+        (NO_SSL, ["offers no SSL", "DB_SSL"]),
+        (SSL_REQUIRED, ["offers no SSL", "prefer"]),
+        (NO_ROOT, ["PGSSLROOTCERT"]),
+        (NO_MODE, ["verify-full"]),
+        (PsycopgError("`sslmode` parameter must be one of: disable"), ["verify-full"]),
+        (NO_VALUE, ["a parameter of the connection"]),
+        (UNENCRYPTED, ["DB_SSL=require"]),
         (OSError("[Errno -2] Name or service not known"), ["host name", "DNS"]),
     ],
-    ids=["refused", "password", "database", "connections", "name"],
+    ids=str,
 )
 async def test_the_message_names_the_target_the_cause_and_the_next_step(
     database, slept, error, words
