@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +195,44 @@ def test_everything_wrong_is_told_at_once() -> None:
         "- PORT is 'http' but must be a whole number | port to listen on | for example PORT=8000" in message
     )
     assert "Action:\n  Set what is named above" in message
+
+
+@pytest.mark.parametrize(
+    ("problem", "words", "example"),
+    [
+        (Problem("PORT", "is missing", example="1"), "environment or in .env.test", "PORT=1"),
+        (Problem("PORT", "is '0'", example="1", source=COMMAND_LINE), "option of the command", "--port 1"),
+        (Problem("LOG_LEVEL", "is 'x'", example="info", source=COMMAND_LINE), "option", "--log-level info"),
+        (Problem("--env-file", "names x", example=".env.x"), "option of the command", "--env-file .env.x"),
+        (Problem("[tool.holdfast] x", "is none", source="pyproject.toml"), "Correct pyproject.toml", "x"),
+        (Problem("pyproject.toml", "cannot be read"), "Correct pyproject.toml", ""),
+        (Problem(".env:3", "is not NAME=value"), "Correct the file", ""),
+    ],
+)
+def test_the_way_out_is_where_the_mistake_is(problem: Problem, words: str, example: str) -> None:
+    """ENV-3: a variable does not help against an option or a line of pyproject.toml."""
+    refused = Misconfigured([problem], "test")
+
+    assert words in refused.action
+    assert ("environment" in refused.action) == (problem.name == "PORT" and not problem.source)
+    assert example in str(refused)
+
+
+def test_every_way_out_is_told_once() -> None:
+    problems = [Problem("A", "is missing"), Problem("B", "is missing"), Problem("--env-file", "names x")]
+
+    assert len(Misconfigured(problems).action.splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", ["HOLDFAST_REQUIRE_KEY", "[tool.holdfast] require_key"])
+def test_routes_that_need_a_key_are_no_secret(name: str) -> None:
+    """ENV-3: what was given is shown, and no advice on secrets is."""
+    (problem,) = problems_of({"HOLDFAST_REQUIRE_KEY": "orders"})
+    told = str(Misconfigured([replace(problem, name=name)]))
+
+    assert "is 'orders' but must be routes such as POST /orders" in told
+    assert "secret" not in told
+    assert "random" not in told
 
 
 def test_a_problem_says_where_the_value_was_read() -> None:
