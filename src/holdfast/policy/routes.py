@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Self
 
 _ROUTE = re.compile(r"\s*([A-Za-z]+|\*)\s+(/\S*)\s*\Z")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "QUERY")
 _PART = re.compile(r"\{[^/{}]*\}|\*\Z")
+
+
+class UnknownMethodError(ValueError):
+    """A route was written with a method that does not exist; `meant` is the nearest that does, or None."""
+
+    def __init__(self, name: str, meant: str | None) -> None:
+        hint = f"; did you mean {meant}?" if meant else f": it must be {', '.join(_METHODS)} or *"
+        super().__init__(f"{name!r} has a method that nobody sends{hint}")
+        self.meant = meant
 
 
 class Routes:
@@ -21,6 +32,22 @@ class Routes:
         self._patterns: list[tuple[str, re.Pattern[str]]] = []
         for name in self.names:
             self._add(name)
+
+    @classmethod
+    def written(cls, names: Iterable[str]) -> Self:
+        """Those that a person wrote down: a method that does not exist is a slip, and matches nothing.
+
+        An application may define methods of its own; `*` is for those. Raises ValueError.
+        """
+        found = cls(names)
+        for name in found.names:
+            method = name.split()[0].upper()
+            if method not in ("*", *_METHODS):
+                import difflib  # only a mistake pays for it
+
+                near = difflib.get_close_matches(method, _METHODS, n=1, cutoff=0.6)
+                raise UnknownMethodError(name, near[0] if near else None)
+        return found
 
     def _add(self, name: str) -> None:
         match = _ROUTE.match(name)

@@ -69,7 +69,7 @@ def _routes(table: dict[str, Any], problems: list[Problem]) -> dict[str, Routes]
         try:
             if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
                 raise ValueError('must be a list of routes, such as ["POST /orders"]')
-            found[key] = Routes(given)
+            found[key] = Routes.written(given)
         except ValueError as error:
             problems.append(Problem(f"{TABLE} {key}", str(error), source="pyproject.toml"))
     return found

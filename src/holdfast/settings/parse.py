@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from holdfast.policy.routes import Routes
+from holdfast.policy.routes import Routes, UnknownMethodError
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,15}", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,12})\s*([kmg]?)(i?b)?", re.ASCII)
 _SCHEME = re.compile(r"[a-z][a-z0-9.-]*(\+[a-z0-9_.-]+)?", re.ASCII)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _TRUE = frozenset({"true", "1", "yes", "on"})
@@ -243,10 +244,21 @@ def identifier(given: str) -> str:
     return name
 
 
+def header(given: str) -> str:
+    """The name of one header."""
+    name = given.strip()
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("must be the name of one header, such as X-User")
+    return name
+
+
 def routes(given: str) -> Routes:
     """Routes, separated by commas."""
     try:
-        return Routes(one.strip() for one in given.split(",") if one.strip())
+        return Routes.written(one.strip() for one in given.split(",") if one.strip())
+    except UnknownMethodError as error:
+        hint = f"; did you mean {error.meant}?" if error.meant else ""
+        raise ValueError(f"must begin with a known method, such as POST /orders{hint}") from None
     except ValueError:
         raise ValueError("must be routes such as POST /orders, separated by commas") from None
 

@@ -185,7 +185,9 @@ class Settings:
     )
     journal_order_by: str | None = _is(
         None,
-        Setting("HOLDFAST_JOURNAL_ORDER_BY", parse.text, "header whose requests keep their order", "X-User"),
+        Setting(
+            "HOLDFAST_JOURNAL_ORDER_BY", parse.header, "header whose requests keep their order", "X-User"
+        ),
     )
     client_url: str | None = _is(
         None, Setting("CLIENT_URL", parse.origins, "the front end, allowed by CORS", "https://shop.example")
@@ -357,13 +359,14 @@ def _contradictions(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
 
 
 def _weak_secrets(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
-    judged = {"diagnostics_token": settings.diagnostics_token}
+    judged = {"diagnostics_token": settings.diagnostics_token, "journal_key": settings.journal_key}
     # JWT_SECRET may be the application's alone: it is judged only where it would open our doors.
     if settings.enable_diagnostics or (settings.enable_diagnostics is None and settings.diagnostics_token):
         judged["jwt_secret"] = settings.jwt_secret
     weak = {name: parse.weakness(secret) for name, secret in judged.items() if secret is not None}
+    others = {"journal_key": ("app_env",)}
     return [
-        ((name, "enable_diagnostics", "app_env"), f"{wrong} in production")
+        ((name, *others.get(name, ("enable_diagnostics", "app_env"))), f"{wrong} in production")
         for name, wrong in weak.items()
         if wrong is not None
     ]

@@ -274,12 +274,12 @@ def test_what_is_no_journal_is_left_alone(state: Path) -> None:
 def test_a_sealed_journal_wants_its_key(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from holdfast.work.sealing import Seal
 
-    opened = open_sqlite(state, max_bytes=1 << 20, seal=Seal("a long secret"))
+    opened = open_sqlite(state, max_bytes=1 << 20, seal=Seal("a secret that is longer than others"))
     opened.accept(an_order(1)).result()
     opened.close()
 
     assert ask("list").exit_code == 78
-    monkeypatch.setenv("HOLDFAST_JOURNAL_KEY", "a long secret")
+    monkeypatch.setenv("HOLDFAST_JOURNAL_KEY", "a secret that is longer than others")
     assert "\n1 " in ask("list").output
 
 

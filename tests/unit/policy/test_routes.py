@@ -35,6 +35,24 @@ def test_what_is_no_route_is_named(name: str) -> None:
         Routes([name])
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("PSOT /before", "did you mean POST?"),
+        ("pots /a", "did you mean POST?"),
+        ("ZZZ /a", "it must be GET, "),
+    ],
+)
+def test_a_method_that_somebody_misspelt_is_told(name: str, hint: str) -> None:
+    """JRN-1, ENV-3: it would match no request; an application's own methods are its own matter."""
+    with pytest.raises(ValueError, match="a method that nobody sends") as told:
+        Routes.written(["POST /orders", name])
+
+    assert hint in str(told.value)
+    assert Routes([name])
+    assert Routes.written(["* /dav/*", "query /orders"]).names == ("* /dav/*", "query /orders")
+
+
 def test_none_is_false() -> None:
     assert not Routes()
     assert Routes(["GET /"])

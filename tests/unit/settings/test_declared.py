@@ -205,6 +205,13 @@ def test_a_misspelt_key_of_pyproject_is_told(folder: Path) -> None:
     assert "did you mean settings?" in lacking(folder)[0].wrong
 
 
+def test_a_misspelt_method_of_pyproject_is_told(folder: Path) -> None:
+    """JRN-1, ENV-3."""
+    (folder / "pyproject.toml").write_text("[tool.holdfast]\njournal = ['PSOT /before']\n")
+
+    assert "'PSOT /before' has a method that nobody sends; did you mean POST?" in lacking(folder)[0].wrong
+
+
 @pytest.mark.parametrize("text", ["[tool.holdfast\n", "[tool.holdfast]\nsettings = 3\n"])
 def test_a_pyproject_that_cannot_be_understood_is_told(folder: Path, text: str) -> None:
     (folder / "pyproject.toml").write_text(text)

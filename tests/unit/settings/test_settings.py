@@ -58,6 +58,7 @@ GIVEN = [
     ("DB_SSL", "true", "db_ssl", "require"),
     ("DB_SSL", "verify-full", "db_ssl", "verify-full"),
     ("HOLDFAST_REPLAY_BODY_BYTES", "64k", "replay_body_bytes", 65536),
+    ("HOLDFAST_JOURNAL_ORDER_BY", " X-User ", "journal_order_by", "X-User"),
     ("HOLDFAST_ERROR_FORMAT", "Simple", "error_format", "simple"),
     ("LOG_LEVEL", "WARN", "log_level", "warning"),
     ("LOG_LEVEL", "TRACE", "log_level", "debug"),
@@ -98,6 +99,16 @@ WRONG = [
     ("DB_STATEMENT_TIMEOUT", "600h", "at most 2147483647 ms"),
     ("ENABLE_DIAGNOSTICS", "flase", "must be true or false"),
     ("HOLDFAST_STATE_DIR", "s3://shop/state", "must be a folder"),
+    (
+        "HOLDFAST_JOURNAL",
+        "PSOT /before",
+        "is 'PSOT /before' but must begin with a known method, such as POST",
+    ),
+    ("HOLDFAST_JOURNAL", "PSOT /before", "did you mean POST?"),
+    ("HOLDFAST_REQUIRE_KEY", "ZZZ /a", "a known method"),
+    ("HOLDFAST_JOURNAL_ORDER_BY", "X-User, X-Tenant", "the name of one header"),
+    ("HOLDFAST_JOURNAL_ORDER_BY", "X-Üser", "the name of one header"),
+    ("HOLDFAST_JOURNAL_ORDER_BY", "X User", "the name of one header"),
     ("HOLDFAST_MAX_WAITNG", "3", "did you mean HOLDFAST_MAX_WAITING?"),
     ("HOLDFAST_ZZZZ", "3", "is no setting of holdfast"),
 ]
@@ -324,6 +335,17 @@ def test_a_weak_token_is_refused_in_production_only() -> None:
     assert (
         Settings.from_environment({"DIAGNOSTICS_TOKEN": "short"}, "development").diagnostics_token == "short"
     )
+
+
+@pytest.mark.parametrize("weak", ["0", "a", "changeme-changeme-changeme-changeme"])
+def test_a_weak_key_of_the_journal_is_refused_in_production_only(weak: str) -> None:
+    """ENV-4, JRN-1: what is encrypted under it lies on a disk."""
+    (problem,) = problems_of({"HOLDFAST_JOURNAL_KEY": weak})
+
+    assert problem.name == "HOLDFAST_JOURNAL_KEY"
+    assert "in production" in problem.wrong
+    assert Settings.from_environment({"HOLDFAST_JOURNAL_KEY": weak}, "test").journal_key == weak
+    assert Settings.from_environment({"HOLDFAST_JOURNAL_KEY": STRONG}).journal_key == STRONG
 
 
 def test_a_placeholder_is_refused_however_long_it_is() -> None:
