@@ -34,6 +34,7 @@ _LEVELS = {
 _NUMBERED = ("debug", "debug", "info", "warning", "error", "critical")  # 10 is debug, 20 is info
 _HUMAN = frozenset({"console", "text", "plain", "pretty"})
 _DURATION = re.compile(r"([0-9]{1,12})\s*(ms|s|min|h)", re.ASCII)
+_DAY_MS = 86_400_000
 _LONGEST_STATEMENT_MS = 2**31 - 1  # more is an error to PostgreSQL
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -103,9 +104,16 @@ def whole(least: int, most: int | None = None, unit: str = "") -> Callable[[str]
 
 
 def milliseconds(least: int) -> Callable[[str], float]:
-    """A reader of milliseconds that returns seconds."""
-    read = whole(least, unit="milliseconds")
-    return lambda given: read(given) / 1000
+    """A reader of milliseconds, a day of them at most, that returns seconds."""
+    count = whole(least, unit="milliseconds")
+
+    def read(given: str) -> float:
+        value = count(given)
+        if value > _DAY_MS:  # a slip: and clocks and threads overflow at some length
+            raise ValueError(f"must be a whole number of milliseconds, at most {_DAY_MS} (a day)")
+        return value / 1000
+
+    return read
 
 
 def statement_timeout(given: str) -> float:
