@@ -9,7 +9,7 @@ import typer
 
 
 def demo(
-    port: Annotated[int, typer.Option(help="Port of the shop; 0 finds a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the shop; 0 finds a free one.")] = 0,
 ) -> None:
     """Start the demo and print its address. Ctrl-C ends everything."""
     from holdfast.demo.stage import run

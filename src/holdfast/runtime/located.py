@@ -61,6 +61,13 @@ def locate(target: str, *, app_dir: Path, factory: bool = False) -> object:
             f"Start it with --factory: {taken} --factory",
             Exit.NO_INPUT,
         )
+    elif _is_async_factory(found):
+        raise _failure(
+            f"{taken} is an async function without arguments, not an application.",
+            f"Make {taken.attribute} a plain function (def) that returns the application,"
+            f" and start it with --factory: {taken} --factory",
+            Exit.NO_INPUT,
+        )
     if not callable(found):
         raise _not_callable(found, taken, factory)
     _refuse_look_alikes(found, taken)
@@ -211,6 +218,14 @@ def _parameters(called: Any) -> tuple[str, ...]:
 
 def _is_factory(found: object) -> bool:
     return inspect.isroutine(found) and not inspect.iscoroutinefunction(found) and _required(found) == 0
+
+
+def _is_async_factory(found: Any) -> bool:
+    """Whether *found* is a coroutine function that can take nothing of what an application is called with."""
+    if not inspect.isroutine(found) or not inspect.iscoroutinefunction(found):
+        return False
+    kinds = {one.kind for one in inspect.signature(found).parameters.values()}
+    return kinds <= {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
 
 
 def _required(found: Any) -> int | None:

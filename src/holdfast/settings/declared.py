@@ -81,9 +81,14 @@ def tool_table(folder: Path) -> tuple[dict[str, Any], list[Problem]]:
     if file is None:
         return {}, []
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("holdfast", {})
+        table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         return {}, [Problem("pyproject.toml", f"cannot be read: {error}")]
+    for name, heading in (("tool", "[tool]"), ("holdfast", TABLE)):
+        table = table.get(name, {})
+        if not isinstance(table, dict):
+            wrong = f"must be a table, and {name} is set to a single value or a list"
+            return {}, [Problem(heading, wrong, source="pyproject.toml")]
     problems = []
     for key in table:
         if key not in _KEYS:

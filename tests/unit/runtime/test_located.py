@@ -320,6 +320,23 @@ def test_an_async_factory_is_told(write: Write) -> None:
     assert "a plain function" in said.action
 
 
+@pytest.mark.parametrize("parameters", ["", "*, title='shop'", "**options"])
+def test_an_async_factory_is_no_application(write: Write, parameters: str) -> None:
+    """BOOT-6: it would be ready, and answer every request with 500."""
+    module = f"fact_async_{len(parameters)}"
+    code = APP + f"async def make({parameters}):\n    return app\n"
+    said = refusal(f"{module}:make", write(**{module: code}))
+
+    assert said.description == f"{module}:make is an async function without arguments, not an application."
+    assert said.action.startswith("Make make a plain function (def)")
+
+
+def test_an_async_application_that_takes_anything_is_no_factory(write: Write) -> None:
+    folder = write(shop_any="async def app(*args):\n    pass\n")
+
+    assert callable(locate("shop_any:app", app_dir=folder))
+
+
 def test_a_factory_that_returns_nothing_is_told(write: Write) -> None:
     said = refusal("fact_d:create_app", write(fact_d="def create_app():\n    pass\n"), factory=True)
 

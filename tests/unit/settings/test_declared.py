@@ -212,6 +212,24 @@ def test_a_misspelt_method_of_pyproject_is_told(folder: Path) -> None:
     assert "'PSOT /before' has a method that nobody sends; did you mean POST?" in lacking(folder)[0].wrong
 
 
+@pytest.mark.parametrize(
+    ("text", "heading"),
+    [
+        ("tool = 5\n", "[tool]"),
+        ("[tool]\nholdfast = 'shop:app'\n", "[tool.holdfast]"),
+        ("[tool]\nholdfast = 5\n", "[tool.holdfast]"),
+        ("[[tool.holdfast]]\nsettings = 'shop:Settings'\n", "[tool.holdfast]"),
+    ],
+)
+def test_what_is_no_table_of_pyproject_is_told(folder: Path, text: str, heading: str) -> None:
+    """ENV-3."""
+    (folder / "pyproject.toml").write_text(text)
+    (problem,) = lacking(folder)
+
+    assert (problem.name, problem.source) == (heading, "pyproject.toml")
+    assert "must be a table" in problem.wrong
+
+
 @pytest.mark.parametrize("text", ["[tool.holdfast\n", "[tool.holdfast]\nsettings = 3\n"])
 def test_a_pyproject_that_cannot_be_understood_is_told(folder: Path, text: str) -> None:
     (folder / "pyproject.toml").write_text(text)
