@@ -7,10 +7,10 @@ import threading
 
 import pytest
 from fake_driver import FakeDriver
-from jumping import JumpingClock
 
 from holdfast.databases.database import Database
 from holdfast.databases.monitor import Broken, Connected, Disconnected, Happening, Recovering, Suspect
+from jumping import JumpingClock
 
 CONNECTED = Connected(0, 0.0)
 SUSPECT = Suspect(1, 0.0, "reset", broken=True)

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 from fake_driver import FakeDriver, FakeSession, Mode
-from jumping import until
 from stand import Stand
 
 from holdfast.databases.database import Database
 from holdfast.databases.monitor import Connected, Disconnected, Drained, Recovering, Suspect
 from holdfast.databases.watch import Watch
 from holdfast.events import DatabaseLost, DatabaseRecovered, DatabaseSuspected, ReconnectAttempted
+from jumping import until
 
 
 def test_a_lost_connection_to_a_living_server_changes_nothing_for_long(stand: Stand) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import pytest
 from fake_driver import Mode
-from jumping import until
 from stand import Stand, a_request
 
 from holdfast.context import Request
@@ -17,6 +16,7 @@ from holdfast.databases.deaf import deaf
 from holdfast.databases.link import Link, Opening
 from holdfast.databases.looking import Watchfulness
 from holdfast.events import ConnectionGivenUp
+from jumping import until
 
 RULES = Watchfulness()
 BACKEND = 4711

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 from fake_driver import Mode
-from jumping import until
 from stand import Stand, a_request
 
 from holdfast.databases.link import Opening
 from holdfast.databases.monitor import Suspect
+from jumping import until
 
 
 def test_a_black_hole_is_noticed_in_about_two_seconds(stand: Stand) -> None:
