@@ -86,6 +86,32 @@ async def test_a_statement_that_was_lost_is_not_waited_for(shop: Hooked, proxy: 
     assert (took < RULES.max_wait) is (method == "GET")
 
 
+@pytest.mark.parametrize("flavour", [one for one in POSTGRESQL if not one.is_async], ids=str)
+async def test_a_thread_that_fetches_from_a_lost_cursor_is_freed(shop: Hooked, proxy: Proxy) -> None:
+    """A thread cannot be cancelled: enough of them, and every sync endpoint stands still."""
+
+    def work(connection) -> None:
+        connection = connection.execution_options(yield_per=10)
+        rows = connection.execute(text("SELECT repeat('x', 1000) FROM generate_series(1, 1000)"))
+        next(rows)
+        cursor = rows.cursor
+        proxy.black_hole()
+        try:
+            rows.all()
+        finally:
+            cursor._closed = True  # SQLAlchemy leaves it, and psycopg warns of that
+
+    with told(ConnectionGivenUp) as given_up:
+        with requested("GET") as request:
+            request.started = True  # it streams: nobody runs it again
+            working = asyncio.create_task(shop.run(work))
+            await lose_bytes_of(working, proxy)
+        await serve_others(shop, working)
+
+    assert isinstance(working.exception(), DBAPIError)
+    assert [one.database for one in given_up] == ["shop"]
+
+
 @EACH
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_login_that_was_lost_is_made_again(shop: Hooked, proxy: Proxy, method: str) -> None:

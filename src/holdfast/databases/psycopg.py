@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 from collections.abc import Callable
+from functools import wraps
+from time import monotonic
 from typing import Any
 
 from holdfast.databases.adopt import PoolRules
@@ -98,3 +100,25 @@ def telling(
 
     Telling.__name__, Telling.__qualname__ = factory.__name__, factory.__qualname__
     return Telling
+
+
+def fetching(factory: type[Any], known: Callable[[int], Link | None]) -> type[Any]:
+    """A class of server-side cursors like *factory*: what they fetch is under way on their connection."""
+
+    def under_way(fetch: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(fetch)
+        def fetched(cursor: Any, *args: Any, **kwargs: Any) -> Any:
+            link = known(id(cursor.connection))
+            if link is None or link.began:
+                return fetch(cursor, *args, **kwargs)
+            link.began = monotonic()
+            try:
+                return fetch(cursor, *args, **kwargs)
+            finally:
+                link.began = 0.0
+
+        return fetched
+
+    fetches = ("fetchone", "fetchmany", "fetchall", "scroll", "close")
+    methods = {name: under_way(getattr(factory, name)) for name in fetches}
+    return type(factory.__name__, (factory,), {**methods, "__module__": factory.__module__})

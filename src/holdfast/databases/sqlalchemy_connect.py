@@ -210,6 +210,7 @@ class Connecting:
             if not self._dialect.is_async:
                 cancel = library.canceller(own)
                 own.cursor_factory = self._telling(own.cursor_factory)
+                own.server_cursor_factory = self._fetching(own.server_cursor_factory)
             if fileno is not None and REGISTRY.rules.active:
                 keep_alive(fileno())
         now = monotonic()
@@ -236,6 +237,14 @@ class Connecting:
         if factory not in cursors:
             told = _weakly(self._sending)
             cursors[factory] = made = self._library.telling(factory, self.database.links.get, told)
+            cursors[made] = made
+        return cursors[factory]
+
+    def _fetching(self, factory: type[Any]) -> type[Any]:
+        assert self._library is not None
+        cursors = self._cursors
+        if factory not in cursors:
+            cursors[factory] = made = self._library.fetching(factory, self.database.links.get)
             cursors[made] = made
         return cursors[factory]
 
