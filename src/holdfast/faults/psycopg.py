@@ -28,6 +28,9 @@ _CONNECTING = re.compile(
     r"connection failed|connection is bad|connection to server (?:at|on)|could not connect to server"
     r"|could not translate host name|failed to resolve|no host found"
 )
+# A pooler passes on the server's farewell and adds its own: psycopg refuses two results for one command,
+# and tells the SQLSTATE of neither.
+_FAREWELLS = re.compile(r"received \d+ results from command ")
 _MISUSE = re.compile(r"another command is already in progress|number of parameters must be|cannot match ")
 _MOST = 8192  # characters of a message that are looked at
 
@@ -54,8 +57,14 @@ def _interface(exc: BaseException, database: bool) -> Fault:  # noqa: ARG001 - l
     return REFUSED if "connection" in told and "closed" in told else QUERY
 
 
+def _internal(exc: BaseException, database: bool) -> Fault | None:  # noqa: ARG001 - libpq is a database's
+    answered = sqlstate.read(exc)
+    return answered or (LOST if _FAREWELLS.match(str(exc)[:_MOST]) else None)
+
+
 TABLE: Table = {
     "psycopg.Error": sqlstate.read,
+    "psycopg.InternalError": _internal,
     "psycopg.OperationalError": _operational,
     "psycopg.InterfaceError": _interface,
     "psycopg.errors.ConnectionTimeout": REFUSED,

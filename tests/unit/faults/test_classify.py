@@ -65,6 +65,8 @@ def meaning(fault: Fault) -> tuple[Category, int, bool, bool, Outcome]:
         (psycopg.OperationalError("consuming input failed: server closed the connection unexpectedly"), LOST),
         (psycopg.OperationalError("sending query failed: another command is already in progress"), QUERY),
         (psycopg.OperationalError("die Verbindung zum Server wurde beendet"), LOST),
+        (psycopg.InternalError("received 2 results from command 'BEGIN'"), LOST),
+        (psycopg.InternalError("unexpected result status from query: BAD_RESPONSE"), UNKNOWN),
         (psycopg.OperationalError(CONNECTING + "Connection refused"), REFUSED),
         (psycopg.OperationalError(CONNECTING + "server closed the connection unexpectedly"), REFUSED),
         (psycopg.OperationalError("failed to resolve host 'db': [Errno -2]"), REFUSED),
@@ -189,6 +191,15 @@ def test_the_driver_s_exception_inside_sqlalchemy_s_decides() -> None:
     assert classify(wrapped(asyncpg.DeadlockDetectedError("x"))).code == "40P01"
     assert classify(wrapped(psycopg.OperationalError("the connection is closed"))) == REFUSED
     assert meaning(classify(wrapped(ConnectionResetError(errno.ECONNRESET, "reset")))) == meaning(LOST)
+
+
+@pytest.mark.parametrize("command", ["BEGIN", "COMMIT", "ROLLBACK"])
+def test_a_poolers_farewell_behind_the_servers_is_a_loss_and_a_commit_in_doubt(command: str) -> None:
+    """DB-6: PgBouncer passes the server's FATAL on and adds its own."""
+    told = psycopg.InternalError(f"received 2 results from command {command!r}")
+    fault = classify(sqlalchemy.exc.InternalError(command, None, told))
+
+    assert (fault.transient, fault.lost, fault.outcome) == (True, True, Outcome.UNKNOWN)
 
 
 def adapted(cause: BaseException | None, **attributes: object) -> Exception:
