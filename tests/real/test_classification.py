@@ -281,6 +281,20 @@ async def test_a_missing_database_is_somebody_s_to_mend(session: Session, server
     assert (fault.transient, fault.lost) == (False, False)
 
 
+async def test_a_database_that_lets_nobody_in_for_a_while_is_away(
+    session: Session, server: PostgreSQL
+) -> None:
+    """DB-6: ALLOW_CONNECTIONS false, as maintenance sets it."""
+    server.execute("CREATE DATABASE closed ALLOW_CONNECTIONS false")
+    try:
+        fault = await refused(session, server.url(driver=None, database="closed"))
+    finally:
+        server.execute("DROP DATABASE closed")
+
+    assert (fault.category, fault.status, fault.outcome) == ("database_connection", 503, "not_applied")
+    assert (fault.transient, fault.lost) == (True, True)
+
+
 async def test_one_connection_too_many_is_overload_and_passes(session: Session, server: PostgreSQL) -> None:
     fault = await refused(session, server.url(driver=None, user="crowd", password="hunter2"))
 

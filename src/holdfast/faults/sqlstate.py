@@ -84,6 +84,8 @@ def verdict(code: str, severity: str | None = None) -> Fault:
     fault = CODES.get(code) or CLASSES.get(code[:2], QUERY)
     if code == "08P01" and severity == "ERROR":
         fault = QUERY  # a malformed request, answered on a connection that lives
+    elif code == "55000" and severity == "FATAL":
+        fault = REFUSED  # at login: the database lets nobody in for a while (ALLOW_CONNECTIONS false)
     elif severity in ("FATAL", "PANIC") and code[:2] in _ENDED and not fault.lost:
         fault = LOST
     return replace(fault, code=code)

@@ -100,6 +100,14 @@ def test_a_refusal_at_the_door_is_no_loss_though_it_is_fatal(code: str) -> None:
     assert not sqlstate.verdict(code, "FATAL").lost
 
 
+def test_a_database_that_lets_nobody_in_has_refused_and_got_nothing() -> None:
+    """55000 is a login's refusal when it is fatal, and a statement's when it is an error."""
+    fault = sqlstate.verdict("55000", "FATAL")
+
+    assert (fault.category, fault.transient, fault.lost, fault.outcome) == (DATABASE, True, True, NOT_APPLIED)
+    assert not sqlstate.verdict("55000", "ERROR").transient
+
+
 class Coded(Exception):
     """What any driver may raise."""
 
