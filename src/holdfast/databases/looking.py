@@ -68,6 +68,11 @@ def hung_up(database: Database) -> bool:
     return True
 
 
+def holds_on(database: Database) -> bool:
+    """Whether the application has a connection that lives, as far as the kernel knows."""
+    return any(not link.is_gone() for link in list(database.links.values()))
+
+
 def reap(database: Database, now: float, keep: int) -> None:
     """End the connections of a pool that have lain idle too long, but for the last *keep* used.
 

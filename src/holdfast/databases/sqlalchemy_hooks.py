@@ -17,6 +17,7 @@ from sqlalchemy import Connection, event, exc
 from holdfast.context import REQUEST, STRAYS, Request
 from holdfast.databases.database import Database
 from holdfast.databases.link import LOOK_AFTER_S, Link
+from holdfast.databases.looking import holds_on
 from holdfast.databases.reading import commits, reads_only
 from holdfast.databases.sqlalchemy_again import ATTEMPTS, exchange, may_send_again
 from holdfast.databases.sqlalchemy_commit import Commits
@@ -27,6 +28,7 @@ from holdfast.events import BUS, StatementSentAgain
 from holdfast.faults.category import Category, Fault, Outcome
 from holdfast.faults.classify import classify
 from holdfast.faults.said import said
+from holdfast.faults.verdicts import turns_away
 from holdfast.policy.replay import Commit
 
 PING_AFTER_S = 1.0
@@ -59,10 +61,9 @@ class Hooks:
         self.driver = driver
         self._dialect = engine.dialect
         self.past = Past(self)
-        self.connecting = Connecting(
-            engine.dialect, database, driver, lambda error: self.failed(None, error), self.past.sending
-        )
+        self.connecting = Connecting(engine.dialect, database, driver, self._not_connected, self.past.sending)
         self.commits = Commits(self)
+        self._let_in = False  # the database has accepted this engine's name and password before
 
     def install(self) -> None:
         """Put the hooks in place."""
@@ -293,7 +294,7 @@ class Hooks:
             raise exc.DisconnectionError
         if idle > PING_AFTER_S and self.driver.networked:
             self._ping(link, connection)
-        link.out = True
+        link.out = self._let_in = True
         link.seen = False
         link.request = request
 
@@ -332,6 +333,22 @@ class Hooks:
         request = REQUEST.get()
         if request is None or request.ledger.error is not error:
             self.failed(None, error)
+
+    def _not_connected(self, error: BaseException) -> None:
+        """Judge what a login met. Who was let in before and is turned away now, its password changed,
+        tries again: another connection may come free. Once none is left the database is away, and
+        only then: those that live serve on, and could not be opened again."""
+        self.failed(None, error)
+        if not (self._let_in and isinstance(error, Exception) and turns_away(classify(error, database=True))):
+            return
+        away = not holds_on(self.database)
+        request = REQUEST.get()
+        if request is not None:
+            request.ledger.fail(AWAY, error)
+            if away:
+                request.ledger.lost = self.database.name
+        if away:
+            self.database.broken(said(error))
 
     def failed(self, link: Link | None, error: BaseException) -> None:
         """Judge *error*: report a loss, and charge the request under way with it."""

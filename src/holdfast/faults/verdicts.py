@@ -36,6 +36,9 @@ DUPLICATE = Fault(Category.CONFLICT, 409, False, Outcome.NOT_APPLIED, Severity.W
 # Another transaction was first; run again, this one may be.
 RACE = Fault(Category.CONFLICT, 503, True, Outcome.NOT_APPLIED, Severity.WARNING)
 
+# Whoever logs in and meets one of these, and none that passes by itself, was turned away by name.
+_TURNED_AWAY = frozenset({Category.AUTHENTICATION, Category.AUTHORIZATION, Category.DATABASE_CONNECTION})
+
 CROWDED = Fault(Category.OVERLOAD, 503, True, Outcome.NOT_APPLIED)
 EXHAUSTED = replace(CROWDED, transient=False)
 FULL = replace(EXHAUSTED, severity=Severity.CRITICAL)
@@ -43,3 +46,9 @@ FULL = replace(EXHAUSTED, severity=Severity.CRITICAL)
 # The server gave the statement up, or we did.
 CANCELLED_QUERY = Fault(Category.TIMEOUT, 504, False, Outcome.NOT_APPLIED)
 TIMED_OUT = replace(CANCELLED_QUERY, outcome=Outcome.UNKNOWN)
+
+
+def turns_away(fault: Fault) -> bool:
+    """Whether a login that met *fault* was turned away for what somebody has to mend: a password, a role,
+    the name of the database. To whom it has let in before, a server may have changed its mind for a while."""
+    return not fault.transient and fault.category in _TURNED_AWAY

@@ -6,6 +6,7 @@ import pytest
 
 from holdfast.faults import sqlstate
 from holdfast.faults.category import Category, Outcome, Severity
+from holdfast.faults.verdicts import turns_away
 
 NOT_APPLIED, UNKNOWN = Outcome.NOT_APPLIED, Outcome.UNKNOWN
 DATABASE, QUERY, CONFLICT = Category.DATABASE_CONNECTION, Category.DATABASE_QUERY, Category.CONFLICT
@@ -106,6 +107,16 @@ def test_a_database_that_lets_nobody_in_has_refused_and_got_nothing() -> None:
 
     assert (fault.category, fault.transient, fault.lost, fault.outcome) == (DATABASE, True, True, NOT_APPLIED)
     assert not sqlstate.verdict("55000", "ERROR").transient
+
+
+@pytest.mark.parametrize(
+    ("code", "turned_away"),
+    [("28P01", True), ("28000", True), ("3D000", True), ("42501", True), ("53300", False), ("57P03", False)],
+)
+def test_who_is_turned_away_at_the_door_is_told_from_who_only_has_to_wait(
+    code: str, turned_away: bool
+) -> None:
+    assert turns_away(sqlstate.verdict(code, "FATAL")) is turned_away
 
 
 class Coded(Exception):
