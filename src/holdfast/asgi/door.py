@@ -9,6 +9,7 @@
     waits, and    one like it came too late       refused too, before it: what is written down
     postponable   to wait                         keeps its order
     has its turn  answers, fails, or lingers      the next one goes
+    stands beside what it asked is answered       goes: its database is there, and had no time for it
 
 The owner of a door is the server's loop: every method is called there, and what the watch's
 thread has to say is handed over with `call_soon_threadsafe`. After an outage those who waited go
@@ -20,10 +21,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from holdfast.asgi.body import Body
 from holdfast.asgi.cores import ONE_CORE, usage
@@ -59,6 +61,7 @@ class Door:
         self._bus = bus
         self._report = report
         self._lines: dict[str, Line] = {}
+        self._beside: set[Waiter] = set()  # in no line: nobody's turn lets them go
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unlisten: list[Callable[[], None]] = []
         self._looking: asyncio.TimerHandle | None = None
@@ -78,6 +81,8 @@ class Door:
         for line in self._lines.values():
             for waiter in line:
                 waiter.settle(Verdict.STOPPING)
+        for waiter in self._beside:
+            waiter.settle(Verdict.STOPPING)
 
     def leaves_with(self, undo: Callable[[], None]) -> None:
         """Call *undo* when the door is left."""
@@ -120,38 +125,23 @@ class Door:
             if request.patience_s is not None and refused is not Verdict.STOPPING:
                 await self._send_ahead(database)
             return refused
-        patience = self.rules.max_wait
-        if request.patience_s is not None:
-            patience = min(patience, request.patience_s)
-        left = min(patience - request.held_for, request.deadline_at - monotonic())
+        left = self._left(request)
         if left <= 0:
             return Verdict.TIMED_OUT
         line = self._line_of(database)
         postponable = request.patience_s is not None
         waiter = Waiter(asyncio.get_running_loop(), left, request.arrived_at, line.give_up, postponable)
         line.join(waiter)
-        self.waiting += 1
-        self.waiting_inside += entered
-        began = monotonic()
-        self._bus.publish(
-            RequestHeld(
-                request_id=request.id, method=request.method, path=request.path, database=database.name
-            )
-        )
-        body.watch(waiter.gone)
-        self._advance(line)
         try:
-            verdict = await waiter.future
-        except asyncio.CancelledError:
-            if waiter.future.done() and not waiter.future.cancelled():
-                self._return_turn(line, waiter.future.result())
-            raise
+            with self._held(waiter, database, request, body, entered=entered):
+                self._advance(line)
+                try:
+                    verdict = await waiter.future
+                except asyncio.CancelledError:
+                    if waiter.future.done() and not waiter.future.cancelled():
+                        self._return_turn(line, waiter.future.result())
+                    raise
         finally:
-            self.waiting -= 1
-            self.waiting_inside -= entered
-            waiter.close()
-            body.unwatch()
-            request.held_for += monotonic() - began
             line.leave(waiter)
             if self.shut and not len(line):
                 self._refresh_shut()
@@ -159,6 +149,26 @@ class Door:
             self._return_turn(line, verdict)
             return Verdict.GONE
         return verdict
+
+    async def wait_beside(
+        self, asked: asyncio.Future[Any], database: Database, request: Request, body: Body
+    ) -> Verdict:
+        """Wait for *asked*, put to *database* for *request* until it has time to answer: as long as one
+        waits in line, but in none, for nothing comes of a turn. With GO it is answered, or has failed."""
+        refused = self._refused_at_once(database, entered=False)
+        left = self._left(request)
+        if refused is not None or left <= 0:
+            return refused or Verdict.TIMED_OUT
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(loop, left, request.arrived_at, _too_late)
+        asked.add_done_callback(lambda _: waiter.settle(Verdict.GO))
+        self._beside.add(waiter)
+        try:
+            with self._held(waiter, database, request, body, entered=False):
+                verdict = await waiter.future
+        finally:
+            self._beside.discard(waiter)
+        return Verdict.GONE if request.abandoned else verdict
 
     def went(self, database: Database, *, answered: bool) -> None:
         """A request that was let go is no longer waited for."""
@@ -169,6 +179,36 @@ class Door:
         self._advance(line)
 
     # ---- inside ---------------------------------------------------------------------------------
+
+    def _left(self, request: Request) -> float:
+        """For how many more seconds *request* may wait."""
+        patience = self.rules.max_wait
+        if request.patience_s is not None:
+            patience = min(patience, request.patience_s)
+        return min(patience - request.held_for, request.deadline_at - monotonic())
+
+    @contextlib.contextmanager
+    def _held(
+        self, waiter: Waiter, database: Database, request: Request, body: Body, *, entered: bool
+    ) -> Iterator[None]:
+        """While *request* waits: it is counted and told, and its client is watched."""
+        self.waiting += 1
+        self.waiting_inside += entered
+        began = monotonic()
+        self._bus.publish(
+            RequestHeld(
+                request_id=request.id, method=request.method, path=request.path, database=database.name
+            )
+        )
+        body.watch(waiter.gone)
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+            self.waiting_inside -= entered
+            waiter.close()
+            body.unwatch()
+            request.held_for += monotonic() - began
 
     def _is_full(self, database: Database, *, entered: bool) -> bool:
         """The bound is on those who have not been inside. Those whom the outage met inside may
@@ -257,6 +297,10 @@ class Door:
 
     def _refresh_shut(self) -> None:
         self.shut = self.stopping or any(line.database.away or len(line) for line in self._lines.values())
+
+
+def _too_late(waiter: Waiter) -> None:
+    waiter.settle(Verdict.TIMED_OUT)
 
 
 class Turn:
