@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from secrets import token_hex
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING
 from holdfast.asgi.body import ClientGoneError
 from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
+from holdfast.asgi.key_questions import DatabaseBusyError
 from holdfast.asgi.keys import DatabaseLostError
-from holdfast.context import Marker
+from holdfast.asgi.line import Verdict
+from holdfast.context import Marker, Request
 from holdfast.databases.markers import Kept
+from holdfast.faults.category import Category, Fault
 from holdfast.policy.keys import is_final
 from holdfast.policy.replay import Commit
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_UNREAD = 64 * 1024 * 1024  # bytes of a body that nobody wants
 _LONG_S = 0.2  # to look: long enough for a client to have left
+_CODES = {Verdict.STOPPING: "shutting_down", Verdict.FULL: "waiting_room_full"}
 
 
 class Keyed:
@@ -87,17 +92,46 @@ class Keyed:
         while True:
             began = monotonic()
             try:
-                found = await self._replay.keys.look(claim, request, names)
+                try:
+                    found = await self._replay.keys.look(claim, request, names)
+                except DatabaseBusyError as busy:
+                    found = await self._asked_again(exchange, names, busy)
             except DatabaseLostError as lost:
                 self._replay.give_up_turns(exchange, answered=False)
                 if not await self._replay.waited(exchange, lost.database):
                     return "database_unavailable"
                 continue
+            if exchange.ended:
+                return found
             if monotonic() - began > _LONG_S and await exchange.body.has_left():
                 exchange.ended = True  # nobody runs orders whose clients left
                 self._replay.tell.abandoned(request)
                 return "database_unavailable"
             return found
+
+    async def _asked_again(
+        self, exchange: Exchange, names: frozenset[str], busy: DatabaseBusyError
+    ) -> Kept | str | None:
+        """What is kept under the key, asked for until *busy* has passed, or for as long as one waits for a
+        database that is away; the code of a refusal. Raises DatabaseLostError."""
+        request, claim, replay = exchange.request, exchange.claim, self._replay
+        assert claim is not None
+        replay.give_up_turns(exchange, answered=False)
+        asking = asyncio.ensure_future(replay.keys.look(claim, request, names, patient=True))
+        asking.add_done_callback(_looked_at)
+        try:
+            verdict = await replay.door.wait_beside(asking, busy.database, request, exchange.body)
+        finally:
+            asking.cancel()  # no matter if it is done
+        if verdict is Verdict.GO:
+            return asking.result()
+        code = _CODES.get(verdict) or _code_of(busy.fault, request)
+        if verdict is Verdict.GONE:
+            exchange.ended = True
+            replay.tell.abandoned(request)
+        else:
+            await replay.postponing.give_up(exchange, code, busy.database)
+        return code
 
     async def applied_before(self, exchange: Exchange) -> None:
         """An earlier attempt had its effect, and this one was rolled back: the answer is the first one."""
@@ -117,6 +151,19 @@ class Keyed:
         if answer is not None and not _binds(exchange, answer):
             answer = None
         self._replay.keys.release(exchange.claim, exchange.request, answer)
+
+
+def _code_of(fault: Fault, request: Request) -> str:
+    """What *request*, which has waited for *fault* to pass, is told: the same as of one of its own
+    queries. What can be written down instead is: that it waited in vain is all that counts then."""
+    full = fault.category is Category.OVERLOAD and request.patience_s is None
+    return "overloaded" if full else "database_unavailable"
+
+
+def _looked_at(asked: asyncio.Future[Kept | str | None]) -> None:
+    """That it failed is no news to one whose wait was over before."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 def _binds(exchange: Exchange, answer: Kept) -> bool:

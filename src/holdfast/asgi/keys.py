@@ -1,7 +1,8 @@
 """Requests with an `Idempotency-Key`: run once, and given the first answer ever after.
 
 claim      at once: is the header right, and does nobody here run the same key?
-look       once the database answers: what is kept under it decides (`policy/keys.py`)
+look       once the database answers: what is kept under it decides (`policy/keys.py`); one that has no
+           time to say is asked again, once for all who wait, for as long as any of them may
 settle     when the attempt found that another one had its effect before
 release    at the end: the answer that left is kept, beside its marker, many in one statement
 
@@ -11,12 +12,11 @@ The owner of all of it is the server's loop.
 from __future__ import annotations
 
 import asyncio
-from contextvars import Context
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 from holdfast.asgi.body import Body, BodyTooLongError
+from holdfast.asgi.key_questions import DatabaseBusyError, Questions, apart, passes, pause_after
 from holdfast.asgi.recorder import Recorder
 from holdfast.context import Marker, Request
 from holdfast.databases.adopt import Registry
@@ -83,7 +83,7 @@ class Keys:
         self._bus = bus
         self._running: dict[str, Claim] = {}
         self._unwritten: dict[str, tuple[Database, Written]] = {}
-        self._asking: dict[Database, _Asking] = {}
+        self._asking: dict[Database, Questions] = {}
         self._writing: asyncio.Task[None] | None = None
         self._forgotten = 0  # answers for which there was no room while the database was away
 
@@ -118,15 +118,20 @@ class Keys:
             return "idempotency_mismatch"
         return held.answered() or "idempotency_in_progress"
 
-    async def look(self, claim: Claim, request: Request, names: frozenset[str]) -> Kept | str | None:
+    async def look(
+        self, claim: Claim, request: Request, names: frozenset[str], *, patient: bool = False
+    ) -> Kept | str | None:
         """The first answer, if there is one; the code of a refusal; None: it is to be run, and is marked.
 
-        Raises DatabaseLostError.
+        A database without time is asked until it has some if *patient*: until then whoever awaits it
+        has to watch the client and the clock.
+
+        Raises DatabaseLostError, and unless *patient* DatabaseBusyError.
         """
         give_up_at = monotonic() + self.rules.wait_s
         while True:
             try:
-                row = await self._row(claim, names)
+                row = await self._row(claim, names, patient=patient)
             except _NotToldError:  # nothing is guessed: it may have been done before
                 return "database_unavailable"
             kept = None if row is None else (row.fingerprint, row.age_s, row.answer is not None)
@@ -168,7 +173,7 @@ class Keys:
             self._forgotten += 1
         self._unwritten[claim.name] = (database, Written(claim.name, claim.fingerprint, answer))
         if self._writing is None or self._writing.done():
-            self._writing = _apart(self._write())
+            self._writing = apart(self._write())
 
     async def close(self) -> None:
         """Write down what has not been, while the databases answer, and let go of them."""
@@ -180,7 +185,7 @@ class Keys:
 
     # ---- looking --------------------------------------------------------------------------------
 
-    async def _row(self, claim: Claim, names: frozenset[str]) -> Row | None:
+    async def _row(self, claim: Claim, names: frozenset[str], *, patient: bool) -> Row | None:
         """What is kept under the key, in this process or in the databases it may have been for."""
         known = self._unwritten.get(claim.name)
         if known is not None:
@@ -192,17 +197,8 @@ class Keys:
                 continue
             if not database.settled:
                 raise DatabaseLostError(database)
-            try:
-                if not (store.usable or await self._prepared(store)):
-                    continue
-                row = await self._ask(database, store).about(claim.name)
-            except Exception as error:
-                if classify(error, database=True).lost:
-                    database.broken(said(error))
-                    raise DatabaseLostError(database) from error
-                if not store.spoilt_by(error):
-                    raise _NotToldError from error
-                store.turn_off(said(error))
+            row = await self._asked(database, store, claim.name, patient=patient)
+            if not store.usable:
                 continue
             claim.database = claim.database or database
             if row is not None:
@@ -210,16 +206,30 @@ class Keys:
                 return row
         return None
 
+    async def _asked(self, database: Database, store: MarkerStore, key: str, *, patient: bool) -> Row | None:
+        try:
+            return await self._ask(database, store).about(key, patient=patient)
+        except DatabaseBusyError:
+            raise
+        except Exception as error:
+            if classify(error, database=True).lost:
+                database.broken(said(error))
+                raise DatabaseLostError(database) from error
+            if not store.spoilt_by(error):
+                raise _NotToldError from error
+            store.turn_off(said(error))
+            return None
+
     async def _prepared(self, store: MarkerStore) -> bool:
         watch = self._registry.watch
         if watch is None:
             return False
         return bool(await asyncio.wrap_future(watch.ask(store.prepare())))
 
-    def _ask(self, database: Database, store: MarkerStore) -> _Asking:
+    def _ask(self, database: Database, store: MarkerStore) -> Questions:
         asking = self._asking.get(database)
         if asking is None or asking.store is not store:
-            asking = self._asking[database] = _Asking(store)
+            asking = self._asking[database] = Questions(database, store, self._prepared)
         return asking
 
     # ---- writing --------------------------------------------------------------------------------
@@ -242,64 +252,27 @@ class Keys:
 
     async def _keep(self, database: Database, store: MarkerStore, batch: list[Written]) -> None:
         """Write *batch* down, or tell why it was not."""
-        tries = 0
+        tries = passed = 0
         while True:
             if not database.settled:
                 await database.until_settled(None)
             try:
                 await store.keep(batch)
             except Exception as error:  # noqa: BLE001 - judged: what passes is tried again, else told
-                cause = said(error)
-                if classify(error, database=True).lost:
+                cause, pause = said(error), _LOOK_AGAIN_S
+                fault = classify(error, database=True)
+                if fault.lost:
                     database.broken(cause)
+                    again = not database.dismissed
+                elif passes(fault):  # a first answer that is not kept is not given again
+                    passed += 1
+                    pause = pause_after(passed)
                     again = not database.dismissed
                 else:
                     tries += 1
                     again = tries < _TRIES and not store.spoilt_by(error)
                 if again:
-                    await asyncio.sleep(_LOOK_AGAIN_S)
+                    await asyncio.sleep(pause)
                     continue
                 self._bus.publish(AnswersNotKept(database=database.name, answers=len(batch), cause=cause))
             return
-
-
-class _Asking:
-    """Asks a store about keys: those that come while it is asked go together, in the next question."""
-
-    __slots__ = ("_task", "_waiting", "store")
-
-    def __init__(self, store: MarkerStore) -> None:
-        self.store = store
-        self._waiting: dict[str, asyncio.Future[Row | None]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def about(self, key: str) -> Row | None:
-        """What is kept under *key*; raises what the driver raises."""
-        answer = self._waiting.get(key)
-        if answer is None:
-            answer = self._waiting[key] = asyncio.get_running_loop().create_future()
-        if self._task is None or self._task.done():
-            self._task = _apart(self._ask())
-        return await asyncio.shield(answer)
-
-    async def _ask(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(0)  # whoever comes in the same turn goes along
-            waiting, self._waiting = self._waiting, {}
-            rows: dict[str, Row] = {}
-            failure: Exception | None = None
-            try:
-                rows = await self.store.look(list(waiting))
-            except Exception as error:  # noqa: BLE001 - handed to whoever waits
-                failure = error
-            for key, future in waiting.items():
-                if failure is None:
-                    future.set_result(rows.get(key))
-                else:
-                    future.set_exception(failure)
-                    future.exception()  # looked at: whoever asked may have left
-
-
-def _apart(coroutine: Any) -> asyncio.Task[None]:
-    """A task for no request: what it does is charged to nobody."""
-    return asyncio.get_running_loop().create_task(coroutine, context=Context())
