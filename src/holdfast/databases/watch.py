@@ -45,6 +45,8 @@ from holdfast.events import (
     DatabaseSuspected,
     ReconnectAttempted,
 )
+from holdfast.faults.category import Category
+from holdfast.faults.classify import classify
 from holdfast.faults.said import said
 
 SWEEP_EVERY = 0.1
@@ -268,8 +270,7 @@ class Watch:
             if database.driver.can_knock:
                 await asyncio.wait_for(database.driver.knock(), self.rules.silence)
             if log_in or not database.driver.can_knock:
-                post = self._posts[database]
-                await post.keep(await self._open(database, self.rules.connect_timeout))
+                await self._log_in(self._posts[database])
         except Exception as error:  # noqa: BLE001 - whatever a driver raises means: no answer
             if database.heard_at > began and not log_in:
                 self._happen(database, Heard())
@@ -278,6 +279,16 @@ class Watch:
                 self._happen(database, Failed(sent_in, said(error), silent))
         else:
             self._happen(database, Answered(sent_in))
+
+    async def _log_in(self, post: Post) -> None:
+        """A new session in place of ours; where the server is full and ours still answers, that one stays."""
+        try:
+            await post.keep(await self._open(post.database, self.rules.connect_timeout))
+        except Exception as error:
+            session = post.session
+            if session is None or classify(error, database=True).category is not Category.OVERLOAD:
+                raise
+            await asyncio.wait_for(session.ping(), self.rules.silence)
 
     async def _open(self, database: Database, timeout: float) -> Session:
         began = self.clock.monotonic()

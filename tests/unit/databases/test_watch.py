@@ -77,6 +77,34 @@ def test_reconnecting_never_gives_up_and_never_hurries(stand: Stand) -> None:
     stand.play(scene)
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_full_server_that_answers_on_our_session_is_there(stand: Stand, alive: bool) -> None:
+    """DB-6: somebody else holds its last connections; those that we have can be used. Without any, requests
+    wait for one."""
+
+    class FullError(Exception):
+        sqlstate = "53300"
+
+    async def scene(stand: Stand) -> None:
+        await stand.watch.connect(stand.database, 1.0)
+        (ours,) = stand.driver.sessions
+        ours.lost = not alive
+
+        async def refuses() -> FakeSession:
+            stand.driver.logins += 1
+            raise FullError("sorry, too many clients already")
+
+        stand.driver.open = refuses  # type: ignore[method-assign]
+        stand.database.broken("reset")
+        await until(lambda: stand.driver.logins >= 2)
+        await until(lambda: stand.database.settled or stand.database.away)
+
+        assert stand.database.away is not alive
+        assert ours.closed is False
+
+    stand.play(scene)
+
+
 def test_many_losses_at_once_make_one_prober(stand: Stand) -> None:
     """DB-6: one prober a database, never one a request."""
 
