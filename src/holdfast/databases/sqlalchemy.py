@@ -19,14 +19,11 @@ from sqlalchemy.pool import QueuePool
 from holdfast.databases.adopt import REGISTRY, PoolRules
 from holdfast.databases.sqlalchemy_driver import PORTS, EngineDriver
 from holdfast.databases.sqlalchemy_hooks import Hooks
-from holdfast.databases.sqlalchemy_markers import BACKENDS
 from holdfast.events import BUS, HookSkipped
 from holdfast.faults.redact import redact_text, redact_url
 
 PLUGIN = "holdfast"
 _POOL_CHOICES = ("pool_size", "max_overflow")
-_OF_THE_WATCH = 1  # sessions of our own that stand beside a pool (`post.py`)
-_OF_KEYS = 2  # one is asked, and one keeps answers (`sqlalchemy_markers.py`)
 
 
 class HoldfastPlugin(CreateEnginePlugin):
@@ -40,8 +37,6 @@ class HoldfastPlugin(CreateEnginePlugin):
         rules = REGISTRY.rules
         self._idle_limit = 0.0
         self._networked = url.get_backend_name() != "sqlite"
-        keys = REGISTRY.markers.active and url.get_backend_name() in BACKENDS
-        self._ours = _OF_THE_WATCH + (_OF_KEYS if keys else 0)
         self._connect_args = dict(kwargs.get("connect_args") or {})
         self._creates = kwargs.get("creator") is not None
         if rules.active and rules.hide_parameters:
@@ -54,7 +49,7 @@ class HoldfastPlugin(CreateEnginePlugin):
     def handle_pool_kwargs(self, pool_cls: type[Any], pool_args: dict[str, Any]) -> None:
         rules = REGISTRY.rules
         if rules.active and self._networked and issubclass(pool_cls, QueuePool):
-            self._idle_limit = _fill(pool_args, rules, self._ours)
+            self._idle_limit = _fill(pool_args, rules)
 
     def engine_created(self, engine: Engine) -> None:
         """Adopt it."""
@@ -64,15 +59,11 @@ class HoldfastPlugin(CreateEnginePlugin):
             hooks.driver.idle_limit = self._idle_limit
 
 
-def _fill(pool_args: dict[str, Any], rules: PoolRules, beside: int) -> float:
-    """Complete *pool_args*; the seconds after which a connection is surplus, 0 for never.
-
-    So many sessions of ours stand *beside* the pool: its limit is what a server was sized for, and one
-    that is full at that limit would have none left to be asked about keys on.
-    """
+def _fill(pool_args: dict[str, Any], rules: PoolRules) -> float:
+    """Complete *pool_args*; the seconds after which a connection is surplus, 0 for never."""
     ours = not any(choice in pool_args for choice in _POOL_CHOICES)
     if ours:
-        pool_args["pool_size"] = max(rules.size - beside, rules.keep, 1)
+        pool_args["pool_size"] = rules.size
         pool_args["max_overflow"] = 0
     pool_args.setdefault("timeout", rules.acquire_timeout)
     pool_args.setdefault("recycle", rules.max_age)
