@@ -139,7 +139,7 @@ class LastProcessor:
     ) -> tuple[tuple[Line], dict[str, Any]]:
         """The line as the only argument of the logger's method; raises DropEvent when kept back."""
         message = event.pop("event", "")
-        error = _error(event.pop("exc_info", None))
+        error = error_of(event.pop("exc_info", None))
         for value in event.values():
             if type(value) not in PLAIN:
                 event = frozen(dict(event))
@@ -155,7 +155,8 @@ class LastProcessor:
 _METHODS: Final = {"exception": "error", "fatal": "critical", "warn": "warning", "err": "error"}
 
 
-def _error(given: Any) -> BaseException | None:
+def error_of(given: Any) -> BaseException | None:
+    """The exception that structlog's `exc_info` means: one, a tuple, or whichever is handled now."""
     if not given:
         return None
     if isinstance(given, BaseException):
