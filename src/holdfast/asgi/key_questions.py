@@ -15,6 +15,7 @@ from contextvars import Context
 from typing import Any
 
 from holdfast.databases.database import Database, MarkerStore
+from holdfast.databases.looking import shed
 from holdfast.databases.markers import Row
 from holdfast.faults.category import Fault
 from holdfast.faults.classify import classify
@@ -26,6 +27,7 @@ _AGAIN = Backoff(first=0.02, cap=0.5, jitter=Jitter.NONE)
 # Behind a pooler of transactions: what one of its connections had prepared is asked of another, or a
 # name is taken there by somebody else's statement. A fresh session of ours does away with either.
 _POOLERS = frozenset({"26000", "42P05"})
+_FULL = "53300"
 _DICE = random.Random()
 
 
@@ -111,6 +113,8 @@ class Questions:
 
     def _rest(self, fault: Fault) -> None:
         self._missed, self._busy = self._missed + 1, fault
+        if fault.code == _FULL:
+            shed(self._database)  # else the pool might hold the last ones for ever
         self._pause = apart(asyncio.sleep(pause_after(self._missed)))
 
 

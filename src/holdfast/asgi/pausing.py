@@ -1,12 +1,14 @@
 """Rests between two attempts at a request whose database answers.
 
     failed by chance (a race, a deadlock)      full jitter, within the budget that all retries share
-    the server takes no writes (25006)         rests, longer each time, as long as it may wait
-      no patience left, or we are stopping     refused as if the database were away
+    the server takes no writes (25006), or     rests, longer each time, as long as it may wait
+    no more connections (53300)
+      no patience left, or we are stopping     told as it is
       its client leaves meanwhile              dropped
 
 A server takes no writes where a primary was demoted and its name does not lead to the next one yet:
-for seconds each write fails at once, although a moment later it would not. Reads go on meanwhile.
+for seconds each write fails at once, although a moment later it would not. Reads go on meanwhile. One
+that is full lets nobody in, but those it has let in are served, and give their connections back.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ if TYPE_CHECKING:
     from holdfast.asgi.exchange import Exchange
     from holdfast.asgi.telling import Telling
 
-READ_ONLY = "25006"
+READ_ONLY, FULL = "25006", "53300"
 _FIRST_S, _MOST_S = 0.05, 0.5
 
 
-def is_read_only(ledger: Ledger) -> bool:
-    """Whether the attempt failed because its server takes no writes."""
-    return ledger.fault is not None and ledger.fault.code == READ_ONLY
+def passes_soon(ledger: Ledger) -> bool:
+    """Whether the attempt failed because its server takes no writes, or nobody in, for a while."""
+    return ledger.fault is not None and ledger.fault.code in (READ_ONLY, FULL)
 
 
 class Pausing:
@@ -54,7 +56,7 @@ class Pausing:
         return True
 
     async def outwaits(self, exchange: Exchange) -> bool:
-        """Rest before the server is asked to write again; False when it is not."""
+        """Rest before the server is asked again; False when it is not."""
         request = exchange.request
         pause = min(_MOST_S, _FIRST_S * 2.0**exchange.replays) * (0.5 + self._dice.random() / 2)
         patience = self._door.rules.max_wait

@@ -28,7 +28,7 @@ from holdfast.asgi.keyed import Keyed
 from holdfast.asgi.keys import Keys
 from holdfast.asgi.line import Verdict
 from holdfast.asgi.needs import Needs
-from holdfast.asgi.pausing import Pausing, is_read_only
+from holdfast.asgi.pausing import Pausing, passes_soon
 from holdfast.asgi.postponing import Postponing, told_to_journal
 from holdfast.asgi.telling import Telling
 from holdfast.asgi.types import App, Receive, Scope, Send
@@ -263,7 +263,7 @@ class Replay:
         request = exchange.request
         ledger = request.ledger
         tried = ledger.attempts > 0 or ledger.sent > 0
-        outwaited = is_read_only(ledger)
+        outwaited = passes_soon(ledger)
         spent = tried and request.attempt >= self._rules.attempts and not outwaited
         if spent or not request.may_run_again():
             return False

@@ -89,6 +89,17 @@ def reap(database: Database, now: float, keep: int) -> None:
             link.abort()
 
 
+def shed(database: Database) -> None:
+    """End the longest idle connection of a pool that we have grown: a full server has none left for us."""
+    idle = [
+        link
+        for link in list(database.links.values())
+        if link.idle_limit and not (link.out or link.cut or link.began)
+    ]
+    if idle:
+        min(idle, key=lambda link: link.used_at).abort()
+
+
 def cut(database: Database) -> None:
     """End what lies idle and what blocks a thread, if it can be run again.
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from asgi_stage import Client, House, answers, ledger, loses, turns
 
-from holdfast.asgi.pausing import READ_ONLY
-from holdfast.faults.verdicts import REFUSED
+from holdfast.asgi.pausing import FULL, READ_ONLY
+from holdfast.faults.verdicts import CROWDED, REFUSED
 from holdfast.policy.replay import Commit
 
 KEY = [(b"idempotency-key", b"k")]
@@ -102,3 +102,20 @@ def test_one_whose_client_leaves_is_dropped(run, house: House) -> None:
 
     assert client.sent == []
     assert house.clock.now < 1003.5
+
+
+def test_a_full_server_is_waited_for_as_well(run, house: House) -> None:
+    """53300 at a login: nothing was sent, so anybody may wait."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if house.clock.now < 1005.0:
+            one = ledger()
+            one.attempts += 1
+            one.fail(replace(CROWDED, code=FULL), error := OSError("too many clients already"))
+            raise error
+        await answers(send, 201)
+
+    house.writes = app
+
+    assert run(house.ask("POST")).status == 201
+    assert 1005.0 <= house.clock.now < 1006.0
