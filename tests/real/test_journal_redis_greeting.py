@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis
@@ -13,6 +16,7 @@ from holdfast.drill.servers import real_server
 from holdfast.events import Bus, Event
 from holdfast.work.journal import JournalUnusableError
 from holdfast.work.journal_redis import JournalNotDurable, open_redis
+from holdfast.work.opening import Place, open_journal
 from holdfast.work.sealing import Seal
 
 
@@ -106,6 +110,24 @@ def test_a_sealed_journal_hides_what_was_sent_and_is_opened_with_its_key_only(
     assert sealed.drop(number).result()
     sealed.close()
     open_redis(server.url(), max_bytes=ROOM, seal=Seal("another secret")).close()  # nothing was sealed
+
+
+def test_whoever_may_not_begin_a_seal_leaves_it_as_it_is(server: Redis, tmp_path: Path) -> None:
+    """JRN-1: a mistyped key of `holdfast journal` must not lock out the servers."""
+    plain = Place(folder=tmp_path, max_bytes=ROOM, url=server.url())
+    ours = replace(plain, key="the right secret")
+    another = replace(plain, key="mistyped")
+    open_journal(plain).close()
+
+    with pytest.raises(JournalUnusableError, match="is not sealed; leave HOLDFAST_JOURNAL_KEY out"):
+        open_journal(another, begins_seal=False)
+    open_journal(plain).close()
+    with closing(open_journal(ours)) as journal:  # sealed from now on, and empty
+        with pytest.raises(JournalUnusableError, match="sealed with another key"):
+            open_journal(another, begins_seal=False)
+        (number,) = accepted(journal, "a")
+        with closing(open_journal(ours, begins_seal=False)) as looking:
+            assert known(looking, number).new == a_new("a")
 
 
 def test_what_was_journaled_before_there_was_a_key_is_still_read(server: Redis) -> None:

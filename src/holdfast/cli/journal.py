@@ -177,7 +177,7 @@ def _opened(app_dir: Path, env_file: Path | None) -> Iterator[tuple[Journal, Set
     bus = Bus()
     bus.subscribe(_tell)
     try:
-        opened = open_journal(place, bus, patience_s=_PATIENCE_S)
+        opened = open_journal(place, bus, patience_s=_PATIENCE_S, begins_seal=False)
     except JournalUnusableError as error:
         _fail(str(error), _UNUSABLE)
     except JournalError as error:

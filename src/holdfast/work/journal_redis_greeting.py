@@ -17,6 +17,7 @@ from holdfast.events import Bus, Event
 from holdfast.work.journal import JournalUnusableError
 from holdfast.work.journal_redis_rows import Rows
 from holdfast.work.journal_redis_scripts import LAYOUT, SCRIPTS
+from holdfast.work.sealing import refuse_unsealed
 
 OLDEST: Final = (6, 2)
 _WAITAOF: Final = (7, 2)
@@ -63,8 +64,8 @@ class Greeting:
 
     def _open(self, client: redis.Redis) -> None:
         """Begin the journal if there is none."""
-        proof = self._rows.proof()
-        arguments = [] if proof is None else [proof]
+        offered = self._rows.proof()
+        arguments = [] if offered is None else [offered]
         try:
             found: Any = client.eval(SCRIPTS["open"], len(self._keys), *self._keys, 0, *arguments)
         except ResponseError as error:
@@ -79,7 +80,10 @@ class Greeting:
                 f"{self._place} holds a journal of layout {told}, and this version of holdfast"
                 f" knows {LAYOUT}: update holdfast, or name another journal"
             )
-        if not self._rows.adopt(proofs[0] if proofs else None):
+        proof = proofs[0] if proofs else None
+        if proof is None and self._rows.sealed:
+            refuse_unsealed(self._place)
+        if not self._rows.adopt(proof):
             raise JournalUnusableError(
                 f"{self._place} was sealed with another key than HOLDFAST_JOURNAL_KEY; set the one it was"
                 " sealed with, or name another journal"

@@ -68,9 +68,16 @@ class Rows:
         except (ValueError, struct.error) as error:
             raise DamagedEntryError(f"entry {int(number)} cannot be read: {error}") from error
 
+    @property
+    def sealed(self) -> bool:
+        """Whether there is a key."""
+        return self._seal is not None
+
     def proof(self) -> bytes | None:
-        """Something that only our key opens; None without a key."""
-        return None if self._seal is None else self._seal.seal(_PROOF, b"proof")
+        """What only our key opens, to begin a seal with; None without a key that may."""
+        if self._seal is None or not self._seal.begins:
+            return None
+        return self._seal.seal(_PROOF, b"proof")
 
     def adopt(self, proof: bytes | None) -> bool:
         """Whether our key opens the journal's *proof*; if so we seal with its salt from now on."""

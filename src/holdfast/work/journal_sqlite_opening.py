@@ -37,7 +37,7 @@ from holdfast.work.journal_sqlite_schema import (
     header,
     tune,
 )
-from holdfast.work.sealing import Seal
+from holdfast.work.sealing import Seal, refuse_unsealed
 
 SHARED_S: Final = 60.0  # a repair reads the whole file
 ALONE_S: Final = 5.0
@@ -248,6 +248,8 @@ def _sealing(connection: sqlite3.Connection, path: Path, seal: Seal | None) -> S
             raise JournalUnusableError(f"the journal {path} is sealed; set HOLDFAST_JOURNAL_KEY")
         return None
     if not facts:
+        if not seal.begins:
+            refuse_unsealed(str(path))
         made = {"salt": seal.salt, "check": seal.seal(_CHECK, _CHECK), "binding": _CHECK}
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT OR IGNORE INTO facts VALUES (?, ?)", made.items())

@@ -24,12 +24,17 @@ class Place:
         return redact_url(self.url) if self.url else str(self.folder)
 
 
-def open_journal(place: Place, bus: Bus = BUS, *, patience_s: float = 10.0) -> Journal:
+def open_journal(
+    place: Place, bus: Bus = BUS, *, patience_s: float = 10.0, begins_seal: bool = True
+) -> Journal:
     """The journal at *place*, made when it is not there; each call awaits a Redis that is away so long.
+
+    A key seals a journal that was not sealed, for good. Without *begins_seal* that is refused: whoever
+    only looks at it must not lock out the server by a key that is mistyped.
 
     Raises JournalUnusableError: a newer version, another key, no right to write, a missing package.
     """
-    seal = Seal(place.key) if place.key else None
+    seal = Seal(place.key, begins=begins_seal) if place.key else None
     if place.url is None:
         from holdfast.work.journal_sqlite import open_sqlite
 

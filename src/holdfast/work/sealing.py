@@ -7,7 +7,7 @@ bound to the entry it belongs to: nobody can put one request in the place of ano
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from holdfast.work.journal import JournalUnusableError
 
@@ -17,23 +17,27 @@ _COST: Final = 2**14  # of scrypt: 16 MiB and some 50 ms, once for each salt
 
 
 class Seal:
-    """Seals under *secret*. Raises JournalUnusableError without the package `cryptography`."""
+    """Seals under *secret*; one that *begins* may become the seal of a journal that has none.
 
-    __slots__ = ("_ciphers", "_salt", "_secret")
+    Raises JournalUnusableError without the package `cryptography`.
+    """
 
-    def __init__(self, secret: str, salt: bytes | None = None) -> None:
+    __slots__ = ("_ciphers", "_salt", "_secret", "begins")
+
+    def __init__(self, secret: str, salt: bytes | None = None, *, begins: bool = True) -> None:
         if not secret:
             raise JournalUnusableError(
                 "HOLDFAST_JOURNAL_KEY is empty; leave it out, or give it a long secret"
             )
         self._secret = secret.encode()
         self._salt = salt or os.urandom(SALT_BYTES)
+        self.begins = begins
         self._ciphers: dict[bytes, Any] = {}
         self._cipher(self._salt)
 
     def salted(self, salt: bytes) -> Seal:
         """The same secret with the salt of a journal."""
-        return self if salt == self._salt else Seal(self._secret.decode(), salt)
+        return self if salt == self._salt else Seal(self._secret.decode(), salt, begins=self.begins)
 
     @property
     def salt(self) -> bytes:
@@ -62,6 +66,14 @@ class Seal:
         if cipher is None:
             cipher = self._ciphers[salt] = _derived(self._secret, salt)
         return cipher
+
+
+def refuse_unsealed(place: str) -> NoReturn:
+    """*place* is not sealed, and whoever asks has a key that may not begin a seal."""
+    raise JournalUnusableError(
+        f"the journal {place} is not sealed; leave HOLDFAST_JOURNAL_KEY out"
+        " (a journal is sealed when a server starts with a key)"
+    )
 
 
 def _derived(secret: bytes, salt: bytes) -> Any:

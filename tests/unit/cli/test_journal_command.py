@@ -283,6 +283,24 @@ def test_a_sealed_journal_wants_its_key(state: Path, monkeypatch: pytest.MonkeyP
     assert "\n1 " in ask("list").output
 
 
+@pytest.mark.parametrize(
+    "command", [("list",), ("show", "1"), ("retry", "2"), ("drop", "2", "--yes"), ("export",)]
+)
+def test_a_key_that_is_not_the_servers_seals_nothing(
+    journal: Journal, state: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """JRN-1: else the server's next start would be refused, and its own key with it."""
+    monkeypatch.setenv("HOLDFAST_JOURNAL_KEY", "mistyped" * 4)
+    asked = ask(*command)
+
+    assert asked.exit_code == 78
+    assert "is not sealed; leave HOLDFAST_JOURNAL_KEY out" in asked.stderr
+    assert "mistyped" not in asked.stderr
+    open_sqlite(state, max_bytes=1 << 20).close()
+    monkeypatch.delenv("HOLDFAST_JOURNAL_KEY")
+    assert "\n2 " in ask("list").output
+
+
 def test_where_it_is_may_stand_in_the_env_file_of_the_application(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: Path
 ) -> None:

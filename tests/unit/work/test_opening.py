@@ -29,6 +29,19 @@ def test_another_key_is_refused(tmp_path: Path) -> None:
         open_journal(Place(folder=tmp_path, max_bytes=1 << 20, key="another long secret"))
 
 
+def test_a_key_seals_nothing_for_whoever_may_not_begin_a_seal(tmp_path: Path) -> None:
+    """JRN-1: the journal goes on as it was, with its own settings."""
+    plain = Place(folder=tmp_path, max_bytes=1 << 20)
+    sealed = Place(folder=tmp_path, max_bytes=1 << 20, key="one long secret")
+    open_journal(plain).close()
+
+    with pytest.raises(JournalUnusableError, match="is not sealed; leave HOLDFAST_JOURNAL_KEY out"):
+        open_journal(sealed, begins_seal=False)
+    open_journal(plain).close()
+    open_journal(sealed).close()
+    open_journal(sealed, begins_seal=False).close()
+
+
 def test_redis_without_its_package_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
