@@ -96,6 +96,19 @@ async def test_an_outage_fails_nobody_and_what_was_postponed_happens_once(
     assert took < 3
 
 
+@pytest.mark.parametrize("shop", [ASYNCPG, SYNC], ids=["asyncpg", "threads"])
+def test_a_timeout_below_the_patience_leaves_the_202(shared_postgresql: PostgreSQL, shop: Shop) -> None:
+    """JRN-1: before the deadline, with `HOLDFAST_JOURNAL_AFTER_MS` as it is by default."""
+    short = {"REQUEST_TIMEOUT_MS": "2000", "HOLDFAST_JOURNAL_AFTER_MS": "8000"}
+    with house(shared_postgresql, {**ORDERS, **short}) as stage:
+        one = stage.start(shop)
+        bodies = [b'{"reference": "order-%d", "item_id": 1}' % number for number in range(2)]
+        sent = [postpone(stage, one, "POST", "/orders", body, [JSON]) for body in bodies]
+        told = [outcome(one, one_sent) for one_sent in sent]
+
+    assert [(one["status"], one["response"]["status"]) for one in told] == [("done", 201)] * 2
+
+
 def test_pyproject_beside_the_application_opts_in(shared_postgresql: PostgreSQL) -> None:
     """JRN-1: `[tool.holdfast] journal` in the folder that `--app-dir` names; the shop is unmodified."""
     with house(shared_postgresql) as stage:

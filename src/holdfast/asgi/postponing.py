@@ -8,7 +8,8 @@ no, or no route, or run from the journal                       503 as ever
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Final
 
 from holdfast.asgi.context import path_in
 from holdfast.asgi.exchange import Exchange
@@ -16,12 +17,14 @@ from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
 from holdfast.asgi.journal_run import Rerun
 from holdfast.asgi.journaling import Accepted, Journaling
 from holdfast.asgi.types import Scope
+from holdfast.context import Request
 from holdfast.databases.database import Database
 
 if TYPE_CHECKING:
     from holdfast.asgi.replay import Replay
 
-_POSTPONED = frozenset(
+WRITING_S: Final = 1.0  # of a request's time that is kept for writing it down, half of a shorter one
+_POSTPONED: Final = frozenset(
     {
         "database_unavailable",
         "waiting_room_full",
@@ -44,11 +47,18 @@ class Postponing:
         self._after_s = after_s
 
     def patience_of(self, scope: Scope) -> float | None:
-        """Seconds for which a request of that route waits, where it may be written down."""
+        """Seconds for which a request of that route waits from now on, where it may be written down.
+
+        It ends before its deadline does: past that it could only be told that it came too late.
+        """
         journaling = self._journaling
         if journaling is None or RERUN in scope:
             return None
-        return self._after_s if journaling.takes(scope["method"], path_in(scope)) else None
+        if not journaling.takes(scope["method"], path_in(scope)):
+            return None
+        request: Request = scope["holdfast"]
+        left = max(0.0, request.deadline_at - monotonic())
+        return min(self._after_s, max(left - WRITING_S, left / 2))
 
     def concerns(self, exchange: Exchange) -> bool:
         """Whether it may be written down: then it does not wait as long as others, and has a key."""

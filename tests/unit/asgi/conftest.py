@@ -13,7 +13,7 @@ import jumping
 from holdfast.asgi.door import Rules
 from holdfast.events import BUS, Event
 
-TELLS_TIME = ("answers", "context", "deadlines", "door", "health", "keyed", "keys", "pausing")
+TELLS_TIME = ("answers", "context", "deadlines", "door", "health", "keyed", "keys", "pausing", "postponing")
 
 
 @pytest.fixture

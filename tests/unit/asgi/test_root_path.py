@@ -24,7 +24,10 @@ async def test_a_journaled_route(root: str, path: str, patience: float | None) -
     replay: Any = None
     postponing = Postponing(replay, JournalHouse().journaling, "/operations/", 8.0)
 
-    assert postponing.patience_of(order_scope(path=path, root_path=root)) == patience
+    scope = order_scope(path=path, root_path=root)
+    scope["holdfast"] = request_of(scope, 30.0)
+
+    assert postponing.patience_of(scope) == patience
 
 
 async def test_who_sent_it_is_told_the_path_it_was_sent_to() -> None:
