@@ -1,6 +1,7 @@
 """The journal of a process and all that stands round it: opened, given to requests, drained, closed.
 
 no route opted in, no journal left from before   nothing is opened, nothing is run
+no route opted in, no right to the one left      the same, and that is told
 otherwise                                        one journal, one worker on the server's loop
 """
 
@@ -23,8 +24,8 @@ from holdfast.settings.settings import Settings
 from holdfast.work.backlog import Figures
 from holdfast.work.drain import Drain
 from holdfast.work.drain import Rules as DrainRules
-from holdfast.work.events import JournalUnmarked
-from holdfast.work.journal import Journal
+from holdfast.work.events import JournalInaccessible, JournalUnmarked
+from holdfast.work.journal import Journal, JournalInaccessibleError
 from holdfast.work.opening import Place, is_there, open_journal
 
 _UNMARKED = (
@@ -42,6 +43,7 @@ class Desk:
         self._settings = settings
         self._registry = registry
         self._routes = settings.journal
+        self._inaccessible = False  # and that was told
         self._drain: Drain | None = None
         self._forget: list[Callable[[], None]] = []
 
@@ -52,13 +54,14 @@ class Desk:
         """
         self._routes = Routes((*self._routes.names, *opted_in(app)))
         place = place_of_journal(self._settings)
-        left_behind = place.url is None and is_there(place)  # by routes that are gone from the settings
-        if self.journal is None and (self._routes or left_behind):
-            self.journal = open_journal(place)
+        if self.journal is None:
+            self.journal = open_journal(place) if self._routes else self._left_behind(place)
+            if self.journal is None:
+                return ""
             self.figures = Figures(self.journal)
             if not self._settings.idempotency:
                 BUS.publish(JournalUnmarked(place=self.journal.place, cause=_UNMARKED))
-        return "" if self.journal is None else self.journal.place
+        return self.journal.place
 
     def journaling(self, cors: Cors) -> Journaling | None:
         """What writes requests down; None without a journal."""
@@ -108,6 +111,18 @@ class Desk:
         journal, self.journal, self.figures = self.journal, None, None
         if journal is not None:
             journal.close()
+
+    def _left_behind(self, place: Place) -> Journal | None:
+        """The journal of routes that are gone from the settings; what waits in it is run."""
+        if place.url is not None or self._inaccessible:
+            return None
+        try:
+            return open_journal(place) if is_there(place) else None
+        except JournalInaccessibleError as error:  # another user's: no reason not to serve
+            self._inaccessible = True
+            cause = f"no route is journaled now; what may wait there is not run: {error}"
+            BUS.publish(JournalInaccessible(place=str(place), cause=cause))
+            return None
 
     def _cut(self) -> None:
         """End what runs still wait for: their threads would keep the process."""

@@ -6,12 +6,14 @@ import os
 import resource
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from journal_stage import (
+    HOLDFAST,
     House,
     Sent,
     ask,
@@ -24,7 +26,7 @@ from journal_stage import (
     pressed,
     until,
 )
-from running import SYNC, Running
+from running import ASYNCPG, SYNC, Running
 
 from holdfast.drill.ports import quiet_port
 from holdfast.drill.postgresql import PostgreSQL
@@ -350,13 +352,45 @@ def test_a_journal_of_a_newer_version_refuses_the_start(stage: House) -> None:
     assert file.read_bytes() == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_refuses_the_start(stage: House) -> None:
+NOT_ROOTS = pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may read and write anywhere"
+)
+BOUND = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+
+@NOT_ROOTS
+@pytest.mark.parametrize("mode", [0o555, 0o000])
+def test_a_folder_that_cannot_be_used_refuses_the_start(stage: House, mode: int) -> None:
     """JRN-1: exit status 73, the folder, and what to do."""
-    stage.state.mkdir(mode=0o555)
-    bound = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
-    status, told = stage.refused(before=bound)
+    stage.state.mkdir(mode=mode)
+    status, told = stage.refused(before=BOUND)
 
     assert status == CANNOT_CREATE, told
     assert str(stage.state) in told
     assert "HOLDFAST_STATE_DIR" in told
+
+
+@NOT_ROOTS
+@pytest.mark.parametrize("hidden", ["folder", "file"])
+def test_anothers_journal_stops_nobody_who_journals_nothing(stage: House, hidden: str) -> None:
+    """JRN-1: it is left as it is, and told."""
+    open_sqlite(stage.state, max_bytes=1_000_000).close()
+    (stage.state if hidden == "folder" else stage.state / "journal.sqlite3").chmod(0)
+    one = stage.start(ASYNCPG, before=BOUND)
+    status, _ = one.stop()
+    looked = subprocess.run(
+        [*BOUND, HOLDFAST, "journal", "list"],
+        env=stage.environment,
+        cwd=stage.folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (status, one.output.count("journal_inaccessible")) == (0, 1), one.output
+    assert looked.returncode == CANNOT_CREATE
+    for told in (one.output, looked.stderr):
+        assert f"readable and writable for this user (uid {os.getuid()})" in told
+        assert str(stage.state) in told
+    assert "Traceback" not in looked.stderr

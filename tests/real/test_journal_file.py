@@ -342,7 +342,7 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, what: str) -> None:
         told = process.communicate(timeout=30)[0]
     state.chmod(0o700)
 
-    assert told.startswith("JournalUnusableError ")
+    assert told.startswith("JournalInaccessibleError ")
     assert "HOLDFAST_STATE_DIR" in told
 
 

@@ -161,7 +161,7 @@ def export(
 def _opened(app_dir: Path, env_file: Path | None) -> Iterator[tuple[Journal, Settings]]:
     """The journal that the settings name. Ends the process with a reason when it cannot be read."""
     from holdfast.events import Bus
-    from holdfast.work.journal import JournalError, JournalUnusableError
+    from holdfast.work.journal import JournalError, JournalInaccessibleError, JournalUnusableError
     from holdfast.work.opening import Place, is_there, open_journal
 
     settings = _settings(app_dir, env_file)
@@ -171,13 +171,15 @@ def _opened(app_dir: Path, env_file: Path | None) -> Iterator[tuple[Journal, Set
         key=settings.journal_key,
         max_bytes=settings.journal_max_bytes,
     )
-    if not is_there(place):
-        where = "run this in the server's folder, or set HOLDFAST_STATE_DIR"
-        _fail(f"there is no journal in {place}; {where}", _NO_JOURNAL)
     bus = Bus()
     bus.subscribe(_tell)
     try:
+        if not is_there(place):
+            where = "run this in the server's folder, or set HOLDFAST_STATE_DIR"
+            _fail(f"there is no journal in {place}; {where}", _NO_JOURNAL)
         opened = open_journal(place, bus, patience_s=_PATIENCE_S, begins_seal=False)
+    except JournalInaccessibleError as error:
+        _fail(str(error), _CANNOT_CREATE)  # as a start
     except JournalUnusableError as error:
         _fail(str(error), _UNUSABLE)
     except JournalError as error:

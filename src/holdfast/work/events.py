@@ -87,6 +87,16 @@ class JournalUnmarked(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JournalInaccessible(Event):
+    """This user has no right to a journal that no route needs any more: what waits in it is not run."""
+
+    name = "journal_inaccessible"
+    level = "warning"
+    place: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EntryFinished(Event):
     """A journaled request has come to an end: done."""
 

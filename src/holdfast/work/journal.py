@@ -25,6 +25,10 @@ class JournalUnusableError(JournalError):
     """It cannot be opened: a newer version, no right to write, not a journal."""
 
 
+class JournalInaccessibleError(JournalUnusableError):
+    """This user has no right to it, or may not even see whether it is there."""
+
+
 LET_GO: Final = (State.DONE, State.FAILED)  # when room is needed, in this order; nothing else ever is
 
 

@@ -21,7 +21,7 @@ from typing import Final
 from holdfast.clock import Clock
 from holdfast.events import Bus
 from holdfast.work.events import JournalDamaged
-from holdfast.work.journal import JournalError, JournalUnusableError
+from holdfast.work.journal import JournalError, JournalInaccessibleError, JournalUnusableError
 from holdfast.work.journal_sqlite_faults import is_damage
 from holdfast.work.journal_sqlite_lock import FileLock
 from holdfast.work.journal_sqlite_places import Places, sync_folder
@@ -89,7 +89,7 @@ def make_folder(folder: Path) -> None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise _unusable(folder, error) from error
+        raise unusable(folder, error) from error
 
 
 def opened(path: Path, seal: Seal | None, bus: Bus, clock: Clock) -> Opened:
@@ -105,7 +105,7 @@ def opened(path: Path, seal: Seal | None, bus: Bus, clock: Clock) -> Opened:
             lock.release()
             raise
     except (sqlite3.Error, OSError) as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
 
 
 def _opened(places: Places, seal: Seal | None, lock: FileLock, bus: Bus) -> Opened:
@@ -274,9 +274,11 @@ def _identity(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _unusable(path: Path, error: BaseException) -> JournalUnusableError:
+def unusable(path: Path, error: BaseException) -> JournalUnusableError:
+    """What is said when the system, or SQLite, does not let us open *path*."""
+    kind = JournalInaccessibleError if isinstance(error, PermissionError) else JournalUnusableError
     user = f"uid {os.getuid()}" if hasattr(os, "getuid") else "the current one"
-    return JournalUnusableError(
+    return kind(
         f"the journal {path} cannot be opened: {error}; make it and its folder readable and writable "
         f"for this user ({user}), or name another folder in HOLDFAST_STATE_DIR"
     )

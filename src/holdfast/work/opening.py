@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +51,19 @@ def open_journal(
 
 
 def is_there(place: Place) -> bool:
-    """Whether there is a journal at *place* already, as far as this machine can tell."""
-    from holdfast.work.journal_sqlite import FILE
+    """Whether there is a journal at *place* already, as far as this machine can tell.
 
-    return place.url is not None or (place.folder / FILE).is_file()
+    Raises JournalUnusableError when it cannot be told: JournalInaccessibleError without the right to look.
+    """
+    if place.url is not None:
+        return True
+    from holdfast.work.journal_sqlite import FILE
+    from holdfast.work.journal_sqlite_opening import unusable
+
+    path = place.folder / FILE
+    try:
+        return stat.S_ISREG(path.stat().st_mode)  # `is_file` raises or says no, by Python's version
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unusable(path, error) from error

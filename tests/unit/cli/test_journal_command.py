@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import stat
@@ -269,6 +270,26 @@ def test_what_is_no_journal_is_left_alone(state: Path) -> None:
 
     assert asked.exit_code == 78
     assert file.read_bytes() == b"my diary" * 1000
+
+
+def test_a_folder_of_another_user_is_said(
+    journal: Journal, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JRN-3: with the exit status of a start that is refused for it."""
+    real = Path.stat
+
+    def stat(path: Path, **how: Any) -> Any:
+        if path.parent == state:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", stat)
+        asked = ask("list")
+
+    assert asked.exit_code == 73
+    assert f"{state / 'journal.sqlite3'} cannot be opened" in asked.stderr
+    assert len(asked.stderr.splitlines()) == 1
 
 
 def test_a_sealed_journal_wants_its_key(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from holdfast.work.journal import JournalUnusableError
+from holdfast.work.journal import JournalInaccessibleError, JournalUnusableError
 from holdfast.work.opening import Place, is_there, open_journal
 
 
@@ -20,6 +22,35 @@ def test_a_file_in_the_folder_of_what_we_keep(tmp_path: Path) -> None:
 
     assert is_there(place)
     assert opened.place == str(tmp_path / "state" / "journal.sqlite3")
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM, errno.EIO])
+def test_a_folder_that_cannot_be_looked_into_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """JRN-1: whatever this version of Python makes of it."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(error, os.strerror(error), str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+
+    with pytest.raises(JournalUnusableError, match="HOLDFAST_STATE_DIR") as told:
+        is_there(Place(folder=tmp_path, max_bytes=1 << 20))
+    assert isinstance(told.value, JournalInaccessibleError) == (error != errno.EIO)
+    assert f"uid {os.getuid()}" in str(told.value)
+    assert str(tmp_path) in str(told.value)
+
+
+@pytest.mark.parametrize("what", ["nothing", "a file for a folder", "a folder for the file"])
+def test_what_is_no_journal_is_none(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "state"
+    if what == "a file for a folder":
+        folder.touch()
+    elif what == "a folder for the file":
+        (folder / "journal.sqlite3").mkdir(parents=True)
+
+    assert not is_there(Place(folder=folder, max_bytes=1 << 20))
 
 
 def test_another_key_is_refused(tmp_path: Path) -> None:
