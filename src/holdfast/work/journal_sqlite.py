@@ -168,9 +168,12 @@ class SqliteJournal:
         with self._lock:
             if self._closed and call.error is None:
                 call.error = JournalError(f"the journal {self.place} is closed")
-            if call.error is None:
+            refused = (
+                call.error is not None
+            )  # asked now: once it is queued, its error is the thread's to tell
+            if not refused:
                 self._queue.put(call)
-        if call.error is not None:
+        if refused:
             call.settle()
         return call.future
 

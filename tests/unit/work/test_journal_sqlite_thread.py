@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 from journal_asked import DONE, HERE, NOW, accepted, new
@@ -97,6 +98,29 @@ def test_a_file_that_was_removed_is_not_written_to(journal: SqliteJournal) -> No
 
     with pytest.raises(JournalError, match="removed or replaced"):
         journal.accept(new("a")).result()
+
+
+def test_what_fails_before_whoever_asked_goes_on_is_told_once(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JRN-4: the thread is quicker than the one that asks."""
+    queue: Any = journal._queue
+
+    class Quick:
+        def put(self, call: Any) -> None:
+            queue.put(call)
+            wait([call.future], 30)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(queue, name)  # the thread's side
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "_queue", Quick())
+        Path(journal.place).unlink()
+        accepting = journal.accept(new("a"))
+
+    with pytest.raises(JournalError, match="removed or replaced"):
+        accepting.result()
 
 
 def test_room_is_given_back_and_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
