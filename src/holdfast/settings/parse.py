@@ -34,8 +34,8 @@ _LEVELS = {
 _NUMBERED = ("debug", "debug", "info", "warning", "error", "critical")  # 10 is debug, 20 is info
 _HUMAN = frozenset({"console", "text", "plain", "pretty"})
 _DURATION = re.compile(r"([0-9]{1,12})\s*(ms|s|min|h)", re.ASCII)
-_DAY_MS = 86_400_000
-_LONGEST_STATEMENT_MS = 2**31 - 1  # more is an error to PostgreSQL
+# Whoever means "never" writes a large number; beyond this clocks and threads overflow, and PostgreSQL refuses.
+_LONGEST_MS = 2**31 - 1
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 SECRET_LENGTH = 32
@@ -104,13 +104,13 @@ def whole(least: int, most: int | None = None, unit: str = "") -> Callable[[str]
 
 
 def milliseconds(least: int) -> Callable[[str], float]:
-    """A reader of milliseconds, a day of them at most, that returns seconds."""
+    """A reader of milliseconds, 24 days of them at most, that returns seconds."""
     count = whole(least, unit="milliseconds")
 
     def read(given: str) -> float:
         value = count(given)
-        if value > _DAY_MS:  # a slip: and clocks and threads overflow at some length
-            raise ValueError(f"must be a whole number of milliseconds, at most {_DAY_MS} (a day)")
+        if value > _LONGEST_MS:
+            raise ValueError(f"must be a whole number of milliseconds, at most {_LONGEST_MS} (24 days)")
         return value / 1000
 
     return read
@@ -120,8 +120,8 @@ def statement_timeout(given: str) -> float:
     """Milliseconds, or a number with a unit as PostgreSQL has it (`30s`, `5min`), in seconds."""
     found = _DURATION.fullmatch(given.strip().lower())
     seconds = int(found[1]) * _SECONDS[found[2]] if found else whole(0, unit="milliseconds")(given) / 1000
-    if seconds * 1000 > _LONGEST_STATEMENT_MS:
-        raise ValueError(f"must be at most {_LONGEST_STATEMENT_MS} ms (0: no limit)")
+    if seconds * 1000 > _LONGEST_MS:
+        raise ValueError(f"must be at most {_LONGEST_MS} ms (0: no limit)")
     return seconds
 
 
