@@ -34,7 +34,7 @@ _LEVELS = {
 _NUMBERED = ("debug", "debug", "info", "warning", "error", "critical")  # 10 is debug, 20 is info
 _HUMAN = frozenset({"console", "text", "plain", "pretty"})
 _DURATION = re.compile(r"([0-9]{1,12})\s*(ms|s|min|h)", re.ASCII)
-# Whoever means "never" writes a large number; beyond this clocks and threads overflow, and PostgreSQL refuses.
+# Whoever means "never" writes a large number; beyond this clocks overflow, and PostgreSQL refuses.
 _LONGEST_MS = 2**31 - 1
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 
