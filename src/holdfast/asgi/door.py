@@ -36,6 +36,7 @@ from holdfast.databases.monitor import Drained
 from holdfast.events import BUS, Bus, RequestHeld
 
 LONGEST_TURN_S = 0.5  # whoever lingers waits for something else, or is slow: others need not wait for it
+WRITING_S = 1.0  # of a request's time that is kept for writing it down, half of a shorter one
 _LOOK_AGAIN_S = 0.02
 
 
@@ -182,10 +183,11 @@ class Door:
 
     def _left(self, request: Request) -> float:
         """For how many more seconds *request* may wait."""
-        patience = self.rules.max_wait
-        if request.patience_s is not None:
-            patience = min(patience, request.patience_s)
-        return min(patience - request.held_for, request.deadline_at - monotonic())
+        left = request.deadline_at - monotonic()
+        if request.patience_s is None:
+            return min(self.rules.max_wait - request.held_for, left)
+        patience = min(self.rules.max_wait, request.patience_s)  # and then it is written down, in time
+        return min(patience - request.held_for, max(left - WRITING_S, left / 2))
 
     @contextlib.contextmanager
     def _held(

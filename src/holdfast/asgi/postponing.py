@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from holdfast.asgi.context import path_in
+from holdfast.asgi.door import WRITING_S
 from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
 from holdfast.asgi.journal_run import Rerun
@@ -23,7 +24,6 @@ from holdfast.databases.database import Database
 if TYPE_CHECKING:
     from holdfast.asgi.replay import Replay
 
-WRITING_S: Final = 1.0  # of a request's time that is kept for writing it down, half of a shorter one
 _POSTPONED: Final = frozenset(
     {
         "database_unavailable",
