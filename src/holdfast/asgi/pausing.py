@@ -3,7 +3,7 @@
     failed by chance (a race, a deadlock)      full jitter, within the budget that all retries share
     the server takes no writes (25006), or     rests, longer each time, as long as it may wait
     no more connections (53300)
-      no patience left, or we are stopping     told as it is
+      it would come too late, or we stop       told as it is
       its client leaves meanwhile              dropped
 
 A server takes no writes where a primary was demoted and its name does not lead to the next one yet:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 READ_ONLY, FULL = "25006", "53300"
 _FIRST_S, _MOST_S = 0.05, 0.5
+_APART_S = 0.01  # between the attempts of two who rest: hundreds at once would be the end of a full server
 
 
 def passes_soon(ledger: Ledger) -> bool:
@@ -42,6 +43,7 @@ class Pausing:
         self._door = door
         self._tell = tell
         self._base_delay = base_delay
+        self._free_at = 0.0  # monotonic, when the next one of those who rest may try
         self._dice = random.Random()
 
     async def backs_off(self, exchange: Exchange) -> bool:
@@ -58,13 +60,16 @@ class Pausing:
     async def outwaits(self, exchange: Exchange) -> bool:
         """Rest before the server is asked again; False when it is not."""
         request = exchange.request
-        pause = min(_MOST_S, _FIRST_S * 2.0**exchange.replays) * (0.5 + self._dice.random() / 2)
+        now = monotonic()
+        rest = min(_MOST_S, _FIRST_S * 2.0**exchange.replays) * (0.5 + self._dice.random() / 2)
+        at = max(now + rest, self._free_at)
+        pause = at - now
         patience = self._door.rules.max_wait
         if request.patience_s is not None:
             patience = min(patience, request.patience_s)
-        left = min(patience - request.held_for, request.deadline_at - monotonic())
-        if self._door.stopping or pause > left:
+        if self._door.stopping or pause > min(patience - request.held_for, request.deadline_at - now):
             return False
+        self._free_at = at + _APART_S
         if await self._leaves_within(exchange, pause):
             exchange.ended = True
             self._tell.abandoned(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -119,3 +120,26 @@ def test_a_full_server_is_waited_for_as_well(run, house: House) -> None:
 
     assert run(house.ask("POST")).status == 201
     assert 1005.0 <= house.clock.now < 1006.0
+
+
+def test_however_many_rest_their_attempts_are_apart(run, house: House) -> None:
+    """A full server would do nothing but refuse logins; who would come too late is told at once."""
+    at: list[float] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        at.append(house.clock.now)
+        raise refuses_to_write(house)
+
+    house.writes = app
+
+    async def story() -> list[Client]:
+        return await asyncio.gather(
+            *(house.ask("POST", headers=[(b"idempotency-key", b"%d" % n)]) for n in range(1500))
+        )
+
+    clients = run(story())
+
+    again = at[1500:]
+    assert {one.status for one in clients} == {503}
+    assert all(later - earlier > 0.009 for earlier, later in pairwise(again))
+    assert 900 < len(again) < 1100
