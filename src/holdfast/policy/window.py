@@ -10,7 +10,8 @@ window starts small, and doubles after a round of answers during which the proce
     BUSY to ONE of it, in one thread            stays                      as it was
     more than ONE of it: really side by side    stays                      no
 
-Where one core has been tried and is idle, or shared with somebody, it is not tried again.
+On one core it is less than SHARED that counts as idle: the server's processes come and go there. Where one
+core has been tried, and is idle or shared with somebody as busy, it is not tried again.
 
 In turns: threads that share Python's one lock. One of them runs at a time, so another core is of no
 use to them, and each turn that goes to one is dear (decisions/0011).
@@ -24,6 +25,7 @@ from typing import NamedTuple
 
 FIRST = 4
 BUSY = 0.75
+SHARED = 0.6
 ONE = 1.15
 ROUND = 8  # answers, at least: fewer say little
 TURNS = 2  # times that threads waited for each other, for each answer
@@ -69,7 +71,7 @@ class Window:
         """A round is over."""
         passed = now - self._began_at
         computed = used.computed - self._began.computed
-        if computed < BUSY * passed:
+        if computed < (SHARED if self.one_core else BUSY) * passed:
             self.width *= 2
             self._spread()
         elif computed > ONE * passed or (self.one_core and now - self._one_core_since > LONGEST):
