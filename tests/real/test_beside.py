@@ -93,3 +93,18 @@ async def _keep_looking(client: aiohttp.ClientSession, until: asyncio.Event) -> 
         looks.append(asyncio.create_task(look()))
         await asyncio.sleep(0.1)
     return set(await asyncio.gather(*looks))
+
+
+async def test_streams_that_a_stop_ends_are_no_errors() -> None:
+    """SHD-1: they end, and nobody is told that an answer is incomplete."""
+    with real_server("postgresql") as server, running(BESIDE, BESIDE.environment(server)) as one:
+        async with aiohttp.ClientSession(one.url) as client:
+            streams = [await client.get("/stream") for _ in range(STREAMS)]
+            for stream in streams:
+                assert await stream.content.readline() == b"1\n"
+            status, _ = await asyncio.to_thread(one.stop)
+            for stream in streams:
+                stream.close()
+
+    assert status == 0
+    assert '"level":"error"' not in one.output

@@ -48,14 +48,19 @@ def _speaks_websocket(connection: Any) -> bool:
 
 
 class _NotTold(logging.Filter):
-    """Keeps uvicorn from telling an exception that has been told already."""
+    """Keeps uvicorn from telling an exception that has been told already, and of streams that we end."""
+
+    parting = False  # streams are told to end
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not getattr(error, "_holdfast_told", False)
+        ended = self.parting and record.msg == _INCOMPLETE
+        return not (ended or getattr(error, "_holdfast_told", False))
 
 
-logging.getLogger("uvicorn.error").addFilter(_NotTold())
+_INCOMPLETE = "ASGI callable returned without completing response."
+_NOT_TOLD = _NotTold()
+logging.getLogger("uvicorn.error").addFilter(_NOT_TOLD)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -102,6 +107,7 @@ class Server:
         A WebSocket's connection stays for a moment, so that its client can say goodbye too
         (RFC 6455, section 7.1.1): one that meets a closed connection there reports 1006.
         """
+        _NOT_TOLD.parting = True
         loop = asyncio.get_running_loop()
         for connection in list(self._server.server_state.connections):
             if _speaks_websocket(connection):
