@@ -7,12 +7,25 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from hooked import POSTGRESQL, Flavour, Hooked, hooked, isolated, names, placing, requested, until, watched
+from hooked import (
+    POSTGRESQL,
+    Flavour,
+    Hooked,
+    hooked,
+    insert,
+    isolated,
+    names,
+    placing,
+    requested,
+    until,
+    watched,
+)
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from holdfast.databases.adopt import REGISTRY
 from holdfast.drill.postgresql import PostgreSQL
-from holdfast.drill.proxy import Proxy
+from holdfast.drill.proxy import Proxy, commits
 from holdfast.policy.replay import Commit
 
 SLOW_COMMIT = """
@@ -57,3 +70,24 @@ async def test_a_number_of_before_a_crash_is_no_proof(
 
     assert commit is (Commit.UNKNOWN if given_again else Commit.ROLLED_BACK)
     assert "lost" not in await shop.run(names)
+
+
+@pytest.mark.parametrize("flavour", POSTGRESQL, ids=str)
+async def test_a_session_of_another_time_zone_stands_on_the_same_server(
+    postgresql: PostgreSQL, proxy: Proxy, shop: Hooked
+) -> None:
+    """What an application sets for its connection makes no other server of it."""
+
+    def work(connection: Connection) -> None:
+        connection.execute(text("SET TimeZone = 'Asia/Tokyo'"))
+        connection.execute(text("SET DateStyle = 'German'"))
+        insert(connection, "kept")
+        proxy.cut_when(commits, before=False)
+        connection.commit()
+
+    with requested("POST") as request:
+        await shop.run(work)
+
+    assert request.ledger.commit is Commit.COMMITTED
+    assert proxy.counters.cuts == 1
+    assert "kept" in await shop.run(names)

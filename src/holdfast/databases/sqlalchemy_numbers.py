@@ -1,12 +1,14 @@
 """Transactions of PostgreSQL told by their numbers, where no marker tells them (`pg_xact_status`).
 
 A number lasts as long as its server. What a crash takes off the disk takes its numbers along, and they are
-given out again: of a server that was started since, "committed" may be said of somebody else's.
+given out again: of a server that was started since, "committed" may be said of somebody else's. Whether it
+was is told by moments, which may differ for other reasons too (somebody has reset the statistics): so
+what follows from a difference holds for the same server as well.
 
     the number is              the server is the same   it was started since
     committed                  committed                unknown
     aborted                    rolled back              rolled back
-    in progress                it is asked again        rolled back: ours has ended with its server
+    in progress                it is asked again        it is asked again: somebody else's will end, too
     forgotten (too old)        unknown                  unknown
     not given out yet          unknown                  rolled back; of a standby: unknown
 """
@@ -22,8 +24,10 @@ from holdfast.policy.replay import Commit
 if TYPE_CHECKING:
     from holdfast.databases.sqlalchemy_session import OwnSession
 
-# Recovery from a crash discards the statistics: also where only a server process had crashed.
-_SERVER = """concat_ws(' ', pg_postmaster_start_time(), (SELECT stats_reset FROM pg_stat_bgwriter))"""
+# Recovery from a crash discards the statistics: also where only a server process had crashed. In seconds, for
+# the text of a moment depends on what a session has set (TimeZone, DateStyle).
+_SERVER = """concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()),
+ (SELECT extract(epoch FROM stats_reset) FROM pg_stat_bgwriter))"""
 NUMBER = f"SELECT CAST(pg_current_xact_id_if_assigned() AS text), {_SERVER}"
 _STATE = f"SELECT {_SERVER}, pg_is_in_recovery()"
 _IN_THE_FUTURE = "22023"
@@ -58,7 +62,7 @@ def judge(status: str | None, *, same: bool, standby: bool) -> Commit | None:
         case "committed" if same:
             return Commit.COMMITTED
         case "in progress":
-            return None if same else Commit.ROLLED_BACK
+            return None
         case "in the future" if not same and not standby:
             return Commit.ROLLED_BACK
     return Commit.UNKNOWN

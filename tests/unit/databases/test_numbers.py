@@ -16,7 +16,7 @@ from holdfast.policy.replay import Commit
         ("aborted", True, False, Commit.ROLLED_BACK),
         ("aborted", False, False, Commit.ROLLED_BACK),
         ("in progress", True, False, None),
-        ("in progress", False, False, Commit.ROLLED_BACK),
+        ("in progress", False, False, None),  # should it be ours after all, it may yet be committed
         (None, True, False, Commit.UNKNOWN),
         (None, False, False, Commit.UNKNOWN),
         ("in the future", True, False, Commit.UNKNOWN),
