@@ -8,6 +8,7 @@ from holdfast.databases.database import Database
 from holdfast.databases.link import Link
 
 AFTER_SILENCE = 0.3  # seconds for what was sent before an outage to be answered after it
+_FEW = 2  # idle connections that stay, whoever else has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +91,14 @@ def reap(database: Database, now: float, keep: int) -> None:
 
 
 def shed(database: Database) -> None:
-    """End the longest idle connection of a pool that we have grown: a full server has none left for us."""
+    """End the longest idle connection of a pool that we have grown, unless they are few: a full server
+    has none left for us, and others may be quicker to take its place."""
     idle = [
         link
         for link in list(database.links.values())
         if link.idle_limit and not (link.out or link.cut or link.began)
     ]
-    if idle:
+    if len(idle) > _FEW:
         min(idle, key=lambda link: link.used_at).abort()
 
 
