@@ -126,7 +126,7 @@ class Door:
             if request.patience_s is not None and refused is not Verdict.STOPPING:
                 await self._send_ahead(database)
             return refused
-        left = self._left(request)
+        left = self.left(request)
         if left <= 0:
             return Verdict.TIMED_OUT
         line = self._line_of(database)
@@ -157,7 +157,7 @@ class Door:
         """Wait for *asked*, put to *database* for *request* until it has time to answer: as long as one
         waits in line, but in none, for nothing comes of a turn. With GO it is answered, or has failed."""
         refused = self._refused_at_once(database, entered=False)
-        left = self._left(request)
+        left = self.left(request)
         if refused is not None or left <= 0:
             return refused or Verdict.TIMED_OUT
         loop = asyncio.get_running_loop()
@@ -171,6 +171,14 @@ class Door:
             self._beside.discard(waiter)
         return Verdict.GONE if request.abandoned else verdict
 
+    def left(self, request: Request) -> float:
+        """For how many more seconds *request* may wait."""
+        left = request.deadline_at - monotonic()
+        if request.patience_s is None:
+            return min(self.rules.max_wait - request.held_for, left)
+        patience = min(self.rules.max_wait, request.patience_s)  # and then it is written down, in time
+        return min(patience - request.held_for, max(left - WRITING_S, left / 2))
+
     def went(self, database: Database, *, answered: bool) -> None:
         """A request that was let go is no longer waited for."""
         line = self._line_of(database)
@@ -180,14 +188,6 @@ class Door:
         self._advance(line)
 
     # ---- inside ---------------------------------------------------------------------------------
-
-    def _left(self, request: Request) -> float:
-        """For how many more seconds *request* may wait."""
-        left = request.deadline_at - monotonic()
-        if request.patience_s is None:
-            return min(self.rules.max_wait - request.held_for, left)
-        patience = min(self.rules.max_wait, request.patience_s)  # and then it is written down, in time
-        return min(patience - request.held_for, max(left - WRITING_S, left / 2))
 
     @contextlib.contextmanager
     def _held(

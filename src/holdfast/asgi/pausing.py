@@ -64,10 +64,7 @@ class Pausing:
         rest = min(_MOST_S, _FIRST_S * 2.0**exchange.replays) * (0.5 + self._dice.random() / 2)
         at = max(now + rest, self._free_at)
         pause = at - now
-        patience = self._door.rules.max_wait
-        if request.patience_s is not None:
-            patience = min(patience, request.patience_s)
-        if self._door.stopping or pause > min(patience - request.held_for, request.deadline_at - now):
+        if self._door.stopping or pause > self._door.left(request):
             return False
         self._free_at = at + _APART_S
         if await self._leaves_within(exchange, pause):

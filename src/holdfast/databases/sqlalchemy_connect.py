@@ -277,10 +277,8 @@ def _weakly(told: Callable[[Link, Any], None]) -> Callable[[Link, Any], None]:
 
 
 def _patience(request: Request | None, database: Database) -> float | None:
-    if (
-        request is None or request.kind != "http" or request.started
-    ):  # what has begun to answer has no deadline
-        return database.patience_s
+    if request is None or request.kind != "http" or request.started:
+        return database.patience_s  # there is no deadline, or no longer
     left = request.deadline_at - monotonic()
     return max(0.0, min(left, (database.patience_s or left) - request.held_for))
 

@@ -168,9 +168,8 @@ class SqliteJournal:
         with self._lock:
             if self._closed and call.error is None:
                 call.error = JournalError(f"the journal {self.place} is closed")
-            refused = (
-                call.error is not None
-            )  # asked now: once it is queued, its error is the thread's to tell
+            # Asked now: once it is queued, its error is the thread's to tell.
+            refused = call.error is not None
             if not refused:
                 self._queue.put(call)
         if refused:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from holdfast.context import REQUEST, Request
 from holdfast.faults.category import Category, Fault, Outcome
+from holdfast.telemetry import gates
+from holdfast.telemetry.incidents import Incidents
 from holdfast.telemetry.logs import Logs, configure
 
 LOST = Fault(Category.DATABASE_CONNECTION, 503, transient=True, outcome=Outcome.NOT_APPLIED, lost=True)
@@ -75,3 +79,14 @@ def under_way() -> Iterator[Callable[..., Request]]:
 
     yield begin
     REQUEST.set(None)
+
+
+@pytest.fixture
+def told(clock) -> Iterator[Incidents]:
+    """Decides on every heavy record meanwhile."""
+    keeper = Incidents(clock)
+    gates.install(keeper)
+    yield keeper
+    gates.uninstall(keeper)
+    assert logging.Logger.handle is gates._handle
+    assert structlog.BoundLoggerBase._proxy_to_logger is gates._proxy

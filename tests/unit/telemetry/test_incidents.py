@@ -39,15 +39,6 @@ class Messages(logging.Handler):
 
 
 @pytest.fixture
-def told(clock) -> Iterator[Incidents]:
-    keeper = Incidents(clock)
-    gates.install(keeper)
-    yield keeper
-    gates.uninstall(keeper)
-    assert logging.Logger.handle is gates._handle
-
-
-@pytest.fixture
 def messages() -> Iterator[Messages]:
     handler = Messages()
     before = logging.root.level

@@ -9,18 +9,6 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from holdfast.telemetry import gates
-from holdfast.telemetry.incidents import Incidents
-
-
-@pytest.fixture
-def told(clock) -> Iterator[Incidents]:
-    keeper = Incidents(clock)
-    gates.install(keeper)
-    yield keeper
-    gates.uninstall(keeper)
-    assert structlog.BoundLoggerBase._proxy_to_logger is gates._proxy
-
 
 @pytest.fixture
 def printed() -> Iterator[io.StringIO]:
