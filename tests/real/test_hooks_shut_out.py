@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from hooked import POSTGRESQL, Flavour, Hooked, hooked, isolated, names, requested
+from hooked import POSTGRESQL, Flavour, Hooked, hooked, isolated, names, requested, until, watched
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from holdfast.context import Ledger
+from holdfast.databases.adopt import REGISTRY
 from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.servers import real_server
 
@@ -79,6 +81,37 @@ async def test_connections_that_live_serve_on_and_whoever_finds_none_tries_again
     assert ledger.fault is not None
     assert (ledger.fault.transient, ledger.lost) == (True, None)
     assert shop.database.last_error is None
+
+
+@pytest.mark.parametrize("session", [True, False], ids=["our-session-lives", "our-session-is-lost"])
+async def test_one_connection_lost_costs_the_others_nothing_though_none_could_be_opened_again(
+    server: PostgreSQL, flavour: Flavour, url: str, session: bool
+) -> None:
+    """The server lets nobody in any more and is there all the same: those who are in are left alone."""
+    async with hooked(flavour, url) as shop:
+        with watched(REGISTRY) as watch:
+            await asyncio.wrap_future(watch.ask(watch.connect(shop.database, 5.0)))
+            async with holding(shop):
+                await shop.run(names)
+            living, lost = shop.database.links.values()  # the watch looks at the longest unused
+            server.execute("ALTER ROLE keeper NOLOGIN")
+            terminate(server, f"pid = {lost.backend}" if session else f"pid <> {living.backend}")
+            await until(lambda: lost.cut)  # the watch has seen it, and asked for more
+            await until(lambda: shop.database.settled or shop.database.away)
+
+            assert not shop.database.away
+            assert not living.cut
+            ledger = await turned_away(shop)  # the pool hands out the lost one first
+            assert ledger.fault is not None
+            assert (ledger.fault.transient, ledger.lost) == (True, None)
+            assert await shop.run(names) == []
+
+
+def terminate(server: PostgreSQL, which: str) -> None:
+    """End sessions of the keeper's; returns when they are gone."""
+    server.execute(
+        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'keeper' AND {which}"
+    )
 
 
 async def test_who_was_never_let_in_is_told_at_once(server: PostgreSQL, flavour: Flavour, url: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from holdfast.clock import SYSTEM_CLOCK, Clock
 from holdfast.databases.database import Database, Session
 from holdfast.databases.deaf import Deaf
-from holdfast.databases.looking import Watchfulness, cut, cut_idle, hung_up, quiet, reap, stuck
+from holdfast.databases.looking import Watchfulness, cut, cut_idle, holds_on, hung_up, quiet, reap, stuck
 from holdfast.databases.monitor import (
     Answered,
     Broken,
@@ -45,9 +45,9 @@ from holdfast.events import (
     DatabaseSuspected,
     ReconnectAttempted,
 )
-from holdfast.faults.category import Category
 from holdfast.faults.classify import classify
 from holdfast.faults.said import said
+from holdfast.faults.verdicts import shuts_out
 
 SWEEP_EVERY = 0.1
 
@@ -281,14 +281,24 @@ class Watch:
             self._happen(database, Answered(sent_in))
 
     async def _log_in(self, post: Post) -> None:
-        """A new session in place of ours; where the server is full and ours still answers, that one stays."""
+        """A new session in place of ours. A server that turns a newcomer away, being full or not knowing
+        its password any more, is there for those it has let in before: what lives is left alone."""
         try:
             await post.keep(await self._open(post.database, self.rules.connect_timeout))
         except Exception as error:
-            session = post.session
-            if session is None or classify(error, database=True).category is not Category.OVERLOAD:
+            if not shuts_out(classify(error, database=True)) or not await self._lives(post):
                 raise
-            await asyncio.wait_for(session.ping(), self.rules.silence)
+
+    async def _lives(self, post: Post) -> bool:
+        """Whether anybody that the server has let in before is still there: our session, or a connection."""
+        if post.session is not None:
+            try:
+                await asyncio.wait_for(post.session.ping(), self.rules.silence)
+            except Exception:  # noqa: BLE001 - this session is of the past; another may live
+                await post.keep(None)
+            else:
+                return True
+        return holds_on(post.database)
 
     async def _open(self, database: Database, timeout: float) -> Session:
         began = self.clock.monotonic()

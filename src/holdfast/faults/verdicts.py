@@ -52,3 +52,9 @@ def turns_away(fault: Fault) -> bool:
     """Whether a login that met *fault* was turned away for what somebody has to mend: a password, a role,
     the name of the database. To whom it has let in before, a server may have changed its mind for a while."""
     return not fault.transient and fault.category in _TURNED_AWAY
+
+
+def shuts_out(fault: Fault) -> bool:
+    """Whether a login that met *fault* says nothing of those who are in: it was turned away, or there is
+    no room for one more."""
+    return turns_away(fault) or fault.category is Category.OVERLOAD

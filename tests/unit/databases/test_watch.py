@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from fake_driver import FakeDriver, FakeSession, Mode
-from stand import Stand
+from stand import Stand, a_request
 
 from holdfast.databases.database import Database
 from holdfast.databases.monitor import Connected, Disconnected, Drained, Recovering, Suspect
@@ -77,30 +77,40 @@ def test_reconnecting_never_gives_up_and_never_hurries(stand: Stand) -> None:
     stand.play(scene)
 
 
-@pytest.mark.parametrize("alive", [True, False])
-def test_a_full_server_that_answers_on_our_session_is_there(stand: Stand, alive: bool) -> None:
-    """DB-6: somebody else holds its last connections; those that we have can be used. Without any, requests
-    wait for one."""
+@pytest.mark.parametrize("code", ["53300", "28P01", "28000", "3D000"])
+@pytest.mark.parametrize(
+    ("session", "connection", "there"), [(True, False, True), (False, True, True), (False, False, False)]
+)
+def test_a_server_that_lets_nobody_new_in_is_there_for_those_who_are(
+    stand: Stand, code: str, session: bool, connection: bool, there: bool
+) -> None:
+    """DB-6: somebody else has its last connections, or our password was changed: those that live can be
+    used, and could not be opened again. Without any, requests wait for one."""
 
-    class FullError(Exception):
-        sqlstate = "53300"
+    class ShutOutError(Exception):
+        sqlstate = code
 
     async def scene(stand: Stand) -> None:
         await stand.watch.connect(stand.database, 1.0)
         (ours,) = stand.driver.sessions
-        ours.lost = not alive
+        ours.lost = not session
+        idle = stand.sent(a_request())
+        stand.heard(idle)
+        idle.out = False
+        idle._fileno = None if connection else lambda: -1
 
         async def refuses() -> FakeSession:
             stand.driver.logins += 1
-            raise FullError("sorry, too many clients already")
+            raise ShutOutError("not you")
 
         stand.driver.open = refuses  # type: ignore[method-assign]
         stand.database.broken("reset")
         await until(lambda: stand.driver.logins >= 2)
         await until(lambda: stand.database.settled or stand.database.away)
 
-        assert stand.database.away is not alive
-        assert ours.closed is False
+        assert stand.database.away is not there
+        assert idle.cut is not there
+        assert ours.closed is not session
 
     stand.play(scene)
 
