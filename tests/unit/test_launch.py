@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,7 @@ def run(
     app: str = APP,
     target: str = "shop:app",
     options: Sequence[str] = (),
+    terminal: int | None = None,
     **environment: str,
 ) -> Iterator[Run]:
     (folder / "shop.py").write_text(app)
@@ -142,13 +145,14 @@ def run(
             [str(Path(sys.executable).parent / "holdfast"), "run", target, "--port", str(port), *options],
             env={**clean, "LOG_FORMAT": "json", **environment},
             cwd=folder,
-            stdout=output,
+            stdout=output if terminal is None else terminal,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            start_new_session=terminal is None,
+            preexec_fn=None if terminal is None else partial(os.login_tty, terminal),
         )
     one = Run(process, log, port)
     try:
-        if ready:
+        if ready and terminal is None:
             one.until("ready: http://")
         yield one
     finally:
@@ -177,7 +181,7 @@ def test_the_phases_in_strict_order_and_a_line_with_the_address(tmp_path: Path) 
         assert one.get("/_holdfast/api/health")["ok"] is True
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_stops_in_order(tmp_path: Path, number: signal.Signals) -> None:
     """SHD-1: requests in flight finish, the application's shutdown runs, exit 0."""
     with run(tmp_path) as one, one.ask("/slow") as asking:
@@ -225,6 +229,43 @@ def test_a_second_signal_exits_at_once(tmp_path: Path) -> None:
 
         assert status == 128 + signal.SIGTERM
         assert took < 2
+
+
+def test_a_terminal_that_closes_stops_it_in_order(tmp_path: Path) -> None:
+    """SHD-1: nothing can be printed any more, and still whoever is being served gets an answer."""
+    ours, theirs = os.openpty()
+    with run(tmp_path, terminal=theirs) as one:
+        os.close(theirs)
+        read_until(ours, b"ready: http://")
+        with one.ask("/slow") as asking:
+            read_until(ours, b"slow begins")
+            os.close(ours)
+
+            assert b"done" in asking.recv(65536)
+        assert one.process.wait(WITHIN) == 0
+
+
+def test_who_was_started_to_outlive_its_terminal_does(tmp_path: Path) -> None:
+    """What nohup does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with run(tmp_path) as one:
+            one.process.send_signal(signal.SIGHUP)
+
+            assert one.get("/pool") == "warm"
+            assert one.stop()[0] == 0
+            assert "SIGHUP" not in one.output
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def read_until(terminal: int, words: bytes) -> None:
+    """What is printed on *terminal*, until *words* have been."""
+    seen = b""
+    while words not in seen:
+        ready, _, _ = select.select([terminal], [], [], WITHIN)
+        assert ready, seen
+        seen += os.read(terminal, 65536)
 
 
 def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, heard even while the loop is blocked.
+"""SIGINT, SIGTERM and a terminal that closes (SIGHUP), heard even while the loop is blocked.
 
 A loop's own signal handlers are callbacks: none runs during a slow import, or while the application
 computes or sleeps on the loop. Python's handlers do run there, and do here the one thing that is safe
@@ -18,7 +18,11 @@ Heard = Callable[[signal.Signals], None]
 
 
 class Signals:
-    """Calls *first* with the first signal and *again* with every further one, in a thread of its own."""
+    """Calls *first* with the first signal and *again* with every further one, in a thread of its own.
+
+    A SIGHUP is never a further one: shell and kernel both send it when a terminal closes. Whoever
+    started us to outlive their terminal (nohup) had it ignored, and so it stays.
+    """
 
     def __init__(self, first: Heard, again: Heard) -> None:
         self._first = first
@@ -28,7 +32,10 @@ class Signals:
     def install(self) -> None:
         """Hear them from now on, to the end of the process. Only the main thread may do this."""
         threading.Thread(target=self._listen, name="holdfast-signals", daemon=True).start()
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self._note) for number in numbers}
 
         def undo() -> None:
             for number, handler in before.items():
@@ -43,4 +50,6 @@ class Signals:
     def _listen(self) -> None:
         self._first(signal.Signals(self._came.get()))
         while True:
-            self._again(signal.Signals(self._came.get()))
+            number = self._came.get()
+            if number != signal.SIGHUP:
+                self._again(signal.Signals(number))
