@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from hooked import (
     POSTGRESQL,
+    SOON,
     Flavour,
     Hooked,
     hooked,
@@ -82,6 +83,14 @@ HANG_UP = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"""
 
 
+def await_gone(shop: Hooked) -> None:
+    """Return when the kernel knows that every connection has been closed: a proxy passes it on."""
+    give_up_at = time.monotonic() + SOON
+    while not all(link.is_gone() for link in shop.database.links.values()):
+        assert time.monotonic() < give_up_at, "a connection stays"
+        time.sleep(0.01)
+
+
 def by_hand(name: str) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
         insert(connection, name)
@@ -141,6 +150,7 @@ async def test_what_was_never_sent_is_in_no_doubt(
             insert(connection, name)
         read(connection)
         shared_postgresql.execute(HANG_UP)
+        await_gone(shop)
         if level == "AUTOCOMMIT":
             insert(connection, name)
         connection.commit()
@@ -151,6 +161,30 @@ async def test_what_was_never_sent_is_in_no_doubt(
     assert request.ledger.commit in (Commit.NONE, Commit.ROLLED_BACK)
     assert request.may_run_again()
     assert doubts == []
+    assert name not in await shop.run(names)
+
+
+@pytest.mark.parametrize("wrote", [True, False])
+async def test_a_rollback_that_meets_a_lost_connection_has_succeeded(
+    shop: Hooked, shared_postgresql: PostgreSQL, name: str, wrote: bool
+) -> None:
+    """REQ-4: a session is closed after its answer, mostly; there is nothing to be run again, or told."""
+
+    def work(connection: Connection) -> object:
+        if wrote:
+            insert(connection, name)
+        found = read(connection)
+        shared_postgresql.execute(HANG_UP)
+        await_gone(shop)
+        connection.rollback()
+        return found
+
+    with requested("POST") as request:
+        assert await shop.run(work) == 1
+
+    ledger = request.ledger
+    assert (ledger.fault, ledger.lost, ledger.open_writes) == (None, None, 0)
+    assert ledger.commit is (Commit.ROLLED_BACK if wrote else Commit.NONE)
     assert name not in await shop.run(names)
 
 

@@ -40,20 +40,23 @@ async def ask(session: aiohttp.ClientSession, method: str, path: str, **about: A
         return answer.status, await answer.text()
 
 
-async def waiting(session: aiohttp.ClientSession) -> int:
-    """How many requests wait for the database."""
+async def figure(session: aiohttp.ClientSession, name: str) -> int:
+    """What the health page says of the database."""
     async with session.get("/_holdfast/api/health") as answer:
-        return int((await answer.json())["database"]["waitingQueue"])
+        return int((await answer.json())["database"][name])
 
 
 async def until_waiting(session: aiohttp.ClientSession, count: int) -> None:
     async with asyncio.timeout(WITHIN):
-        while await waiting(session) != count:
+        while await figure(session, "waitingQueue") != count:
             await asyncio.sleep(0.05)
 
 
 async def lose(server: PostgreSQL, session: aiohttp.ClientSession) -> None:
-    """Stop the server, and return when holdfast knows."""
+    """Stop the server, and return when holdfast knows. Whoever was answered has given its connection back."""
+    async with asyncio.timeout(WITHIN):
+        while await figure(session, "activeConnections"):
+            await asyncio.sleep(0.01)
     await asyncio.to_thread(server.stop, "immediate")
     async with asyncio.timeout(WITHIN):
         while (await ask(session, "GET", "/_holdfast/readyz"))[0] != 503:
@@ -254,4 +257,4 @@ async def test_two_thousand_requests_at_once_meet_the_bound_and_the_rest_are_ser
         statuses = [status for status, _ in await asyncio.gather(*asking)]
 
         assert (statuses.count(200), statuses.count(503)) == (1000, 1000), one.output[-2000:]
-        assert await waiting(session) == 0
+        assert await figure(session, "waitingQueue") == 0

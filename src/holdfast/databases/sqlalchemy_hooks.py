@@ -78,7 +78,7 @@ class Hooks:
         for name in ("do_commit", "do_commit_twophase"):
             setattr(dialect, name, self.commits.seen(getattr(dialect, name), marked=name == "do_commit"))
         for name in ("do_rollback", "do_rollback_twophase"):
-            setattr(dialect, name, self._rolling_back(getattr(dialect, name)))
+            setattr(dialect, name, self._rolling_back(getattr(dialect, name), prepared=name != "do_rollback"))
         for name in ("do_close", "do_terminate"):
             setattr(dialect, name, self._closing(getattr(dialect, name)))
         dialect.connect = self.connecting.connect
@@ -195,7 +195,10 @@ class Hooks:
 
     # ---- transactions ---------------------------------------------------------------------------
 
-    def _rolling_back(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _rolling_back(self, original: Callable[..., Any], *, prepared: bool) -> Callable[..., Any]:
+        """A rollback that meets a lost connection has succeeded: the server undoes what nobody can commit
+        any more, unless it was *prepared*."""
+
         def seen(connection: Any, *args: Any, **kwargs: Any) -> None:
             link = self.link(connection)
             if link is None or not link.sent:  # the pool resets what was ended before
@@ -206,8 +209,12 @@ class Hooks:
             try:
                 original(connection, *args, **kwargs)
             except BaseException as error:
-                self.failed(link, error)
-                raise
+                if prepared or not self._lost(link, error):
+                    self.failed(link, error)
+                    raise
+                if not link.cut:
+                    self.database.broken(said(error))
+                    link.abort()  # the pool finds it closed, and opens another
             finally:
                 link.began = 0.0
                 link.sent = 0
