@@ -365,7 +365,7 @@ class _Launch:
         if self._lifespan is not None:
             await self._lifespan.abandon()
         if self._server is not None:
-            self._server.refuse()
+            await self._server.refuse()
             await self._answer_held(self._server)
             self._server.drop()
             await self._server.end()

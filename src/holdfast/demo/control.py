@@ -122,7 +122,7 @@ async def served(app: Starlette, sock: socket.socket) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        server.refuse()
+        await server.refuse()
         server.hang_up()
         if tasks := server.tasks():
             await asyncio.wait(tasks, timeout=_HANGS_UP_WITHIN)

@@ -12,6 +12,8 @@ from typing import Any
 
 import uvicorn
 
+from holdfast.runtime.arriving import brings_more, patient
+
 logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start and stop lines would be ours twice
 
 
@@ -24,6 +26,7 @@ class Speech:
 
 
 LINGER_S = 0.5
+_TURNS = 4  # of the loop: those who are connected already are seen, accepted and given a protocol
 
 
 class _Lingering:
@@ -87,17 +90,22 @@ class Server:
         self._config = uvicorn.Config(app, **options)
         self._server = uvicorn.Server(self._config)
         self._parting: set[Any] = set()
+        self._bringing: set[Any] = set()
+        self._linger_until = 0.0
         self._ticking: asyncio.Task[None] | None = None
 
     async def listen(self, sock: socket.socket) -> None:
         """Accept connections on *sock* from now on."""
         self._config.load()
+        self._config.http_protocol_class = patient(self._config.http_protocol_class)
         self._server.lifespan = self._config.lifespan_class(self._config)
         await self._server.startup(sockets=[sock])
         self._ticking = asyncio.ensure_future(self._server.main_loop())
 
-    def refuse(self) -> None:
-        """Accept no further connection."""
+    async def refuse(self) -> None:
+        """Accept no further connection. The system has accepted those in its queue: they are let in first."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
         for listener in self._server.servers:
             listener.close()
 
@@ -105,21 +113,32 @@ class Server:
         """Close WebSockets with 1012, idle connections at once, busy ones after their answer.
 
         A WebSocket's connection stays for a moment, so that its client can say goodbye too
-        (RFC 6455, section 7.1.1): one that meets a closed connection there reports 1006.
+        (RFC 6455, section 7.1.1): one that meets a closed connection there reports 1006. So does one
+        on which a request is on its way.
         """
         _NOT_TOLD.parting = True
         loop = asyncio.get_running_loop()
+        self._linger_until = loop.time() + LINGER_S
         for connection in list(self._server.server_state.connections):
             if _speaks_websocket(connection):
                 staying: Any = _Lingering(connection.transport, loop)
                 connection.transport = staying
                 self._parting.add(connection)
+            elif brings_more(connection):
+                self._bringing.add(connection)
+                continue
             connection.shutdown()
 
     def parting(self) -> int:
-        """How many WebSockets have been told to go and have not gone yet."""
-        self._parting &= self._server.server_state.connections
-        return len(self._parting)
+        """How many connections stay for a moment after `hang_up`. To be asked until there is none."""
+        connections = self._server.server_state.connections
+        self._parting &= connections
+        self._bringing &= connections
+        late = asyncio.get_running_loop().time() > self._linger_until
+        for connection in [one for one in self._bringing if late or not brings_more(one)]:
+            self._bringing.discard(connection)
+            connection.shutdown()
+        return len(self._parting) + len(self._bringing)
 
     def busy(self) -> int:
         """How many requests and WebSockets are still being handled."""

@@ -95,7 +95,7 @@ class Stop:
         return ""
 
     async def _refuse(self) -> str:
-        self.server.refuse()
+        await self.server.refuse()
         return ""
 
     async def _hang_up(self) -> str:

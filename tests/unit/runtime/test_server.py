@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import Any
 
 import pytest
@@ -16,9 +18,13 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 class Running:
     """A server with one application, and raw clients."""
 
-    def __init__(self, app: Any) -> None:
-        self.server = Server(app, Speech())
+    def __init__(self, app: Any, **options: Any) -> None:
+        self.server = Server(app, Speech(extra=options))
         self.port = 0
+
+    @property
+    def connections(self) -> list[Any]:
+        return list(self.server._server.server_state.connections)
 
     async def __aenter__(self) -> Running:
         sock = bind("127.0.0.1", 0)
@@ -27,7 +33,7 @@ class Running:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.server.refuse()
+        await self.server.refuse()
         self.server.drop()
         await self.server.end()
 
@@ -62,7 +68,7 @@ async def test_refusing_takes_no_further_connection_and_keeps_those_it_has() -> 
         reader, writer = await one.connect()
         writer.write(REQUEST)
         await reader.readuntil(b"hello")
-        one.server.refuse()
+        await one.server.refuse()
         await asyncio.sleep(0.02)
 
         with pytest.raises(ConnectionRefusedError):
@@ -97,6 +103,74 @@ async def test_hanging_up_closes_what_is_idle_and_lets_the_busy_answer() -> None
         await until(lambda: one.server.busy() == 0)
         idle_writer.close()
         busy_writer.close()
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+async def test_an_idle_connection_is_not_closed_on_a_request_that_has_arrived(http: str) -> None:
+    """PRM-1: its time is up while the loop was too busy to read; uvicorn alone resets it."""
+    async with Running(hello, http=http) as one:
+        reader, writer = await one.connect()
+        writer.write(REQUEST)
+        await reader.readuntil(b"hello")
+        (connection,) = one.connections
+        arrives(writer, REQUEST)
+        connection.timeout_keep_alive_handler()
+
+        assert (await asyncio.wait_for(reader.readuntil(b"hello"), 5)).startswith(b"HTTP/1.1 200")
+        connection.timeout_keep_alive_handler()
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("used", [True, False])
+async def test_hanging_up_answers_a_request_that_has_arrived(http: str, used: bool) -> None:
+    """SHD-1: on a connection that was idle, or one that is new."""
+    async with Running(hello, http=http) as one:
+        reader, writer = await one.connect()
+        if used:
+            writer.write(REQUEST)
+            await reader.readuntil(b"hello")
+        await until(lambda: one.connections)
+        arrives(writer, REQUEST)
+        one.server.hang_up()
+
+        assert one.server.parting() == 1
+        assert await asyncio.wait_for(reader.readuntil(b"hello"), 5)
+        await until(lambda: one.server.parting() == 0)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
+async def test_who_has_connected_and_asks_nothing_does_not_hold_the_stop() -> None:
+    async with Running(hello) as one:
+        reader, writer = await one.connect()
+        await until(lambda: one.connections)
+        one.server.hang_up()
+
+        assert one.server.parting() == 1
+        await until(lambda: one.server.parting() == 0)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+
+async def test_refusing_lets_in_who_is_connected_already() -> None:
+    """SHD-1: the system accepts connections for us; closing the door would reset them."""
+    async with Running(hello) as one:
+        client = socket.create_connection(("127.0.0.1", one.port))  # the loop does not know of it yet
+        client.sendall(REQUEST)
+        client.setblocking(False)
+        await one.server.refuse()
+
+        answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 65536), 5)
+        assert answer.startswith(b"HTTP/1.1 200")
+        client.close()
+
+
+def arrives(writer: asyncio.StreamWriter, request: bytes) -> None:
+    """*request* lies at the server's side when this returns: its loop has had no turn to read it."""
+    sock = writer.get_extra_info("socket")
+    assert os.write(sock.fileno(), request) == len(request)
 
 
 async def test_dropping_ends_every_connection() -> None:

@@ -28,7 +28,7 @@ class Server:
         task.add_done_callback(self.handlers.discard)
         return task
 
-    def refuse(self) -> None:
+    async def refuse(self) -> None:
         self.log.append("refuse")
 
     def hang_up(self) -> None:
