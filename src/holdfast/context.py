@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from holdfast.policy.replay import SAFE_METHODS, Commit, Known, may_run_again, worst
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from holdfast.faults.category import Fault
 
 
@@ -93,9 +95,11 @@ class Ledger:
         "lost",
         "open_writes",
         "pending",
+        "refused",
         "sent",
         "settled",
         "strays",
+        "unsaved",
         "unseen",
     )
 
@@ -110,7 +114,9 @@ class Ledger:
         self.fault: Fault | None = None  # the latest transient failure
         self.error: BaseException | None = None  # the exception it was read from
         self.failed_at = 0  # how many statements had been sent then
+        self.refused: BaseException | None = None  # why its latest COMMIT was refused
         self.unseen = False  # something was done past us, and may have written
+        self.unsaved: list[Callable[[], bool]] = []  # of each session it uses: is something unsent?
         self.lost: str | None = None  # name of the database whose connection was lost
         self.crowded: str | None = None  # name of the database whose pool had no connection for it
         self.databases: set[str] = set()  # names of the databases it asked for
@@ -123,6 +129,11 @@ class Ledger:
     def fail(self, fault: Fault, error: BaseException) -> None:
         """Something failed that may pass."""
         self.fault, self.error, self.failed_at = fault, error, self.sent
+
+    @property
+    def writing(self) -> bool:
+        """Whether something that it wrote, or is about to write, is not committed yet."""
+        return self.open_writes > 0 or any(unsaved() for unsaved in self.unsaved)
 
     @property
     def overcome(self) -> bool:

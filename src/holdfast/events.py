@@ -90,6 +90,20 @@ class RequestAbandoned(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredEarly(Event):
+    """An answer was kept back for its transaction, and left before that had ended: should the database
+    fail now, what was acknowledged is lost. The application should commit before it answers."""
+
+    name = "answered_before_commit"
+    level = "warning"
+    request_id: str
+    method: str
+    path: str
+    status: int
+    kept_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AfterAnswerFailed(Event):
     """The database failed what an application did after its complete answer, which the client has.
 

@@ -4,11 +4,12 @@ The application's answer passes through untouched, except that its start is kept
 
 - while the attempt's ledger bears an unresolved transient failure and the answer is an error, also
   one in the way of GraphQL (`graphql.py`): it may be run again, and then nobody shall see it;
-- while a transaction of the attempt has written and not ended: an answer may acknowledge only
-  what is committed;
+- while a transaction of the attempt has written and not ended, or one of its sessions has something
+  to save: an answer may acknowledge only what is committed;
 - while it is a 500: if the application then lets the exception out, ours is the better answer.
 
-What is kept back is bounded in bytes and, for a transaction that stays open, in time.
+What is kept back is bounded in bytes and, for a transaction that stays open, in time. What acknowledges
+a write, and was kept back until that was refused, is no answer: the client gets the error instead.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from holdfast.asgi.body import Body
 from holdfast.asgi.graphql import is_json, tells_errors
 from holdfast.asgi.recorder import Recorder
 from holdfast.asgi.types import Message, Scope, Send
-from holdfast.context import Request
+from holdfast.context import Ledger, Request
+from holdfast.policy.replay import Commit
 
 if TYPE_CHECKING:
     from holdfast.asgi.door import Turn
@@ -29,15 +31,18 @@ if TYPE_CHECKING:
     from holdfast.asgi.replay import Replay
 
 KEPT_BYTES = 65536
-KEPT_S = 1.0
+OPEN_S, WHOLE_S = 1.0, 10.0  # a stream goes on; an answer that is all there waits as anyone may
+_LOOK_S = 0.1
 
 
 class Exchange:
     """What one attempt after the other reads from and writes to."""
 
     __slots__ = (
+        "_failures_before",
         "_flushing",
         "_in_question",
+        "_kept_at",
         "_kept_bytes",
         "_send",
         "body",
@@ -73,6 +78,8 @@ class Exchange:
         self.context = copy_context()  # as it was before the first attempt
         self._in_question = False
         self._kept_bytes = 0
+        self._kept_at = 0.0
+        self._failures_before: tuple[BaseException | None, ...] = ()
         self._flushing: asyncio.TimerHandle | None = None
         self._send = send
 
@@ -89,6 +96,8 @@ class Exchange:
             if self._may_be_discarded() or self._may_tell_errors(message):
                 self.kept = [message]
                 self._kept_bytes = 0
+                self._kept_at = asyncio.get_running_loop().time()
+                self._failures_before = _failures(request.ledger)
                 return
             self._begin(message)
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -100,6 +109,8 @@ class Exchange:
         ledger = self.request.ledger
         if ledger.open_writes > 0 or self.status >= 500:
             return True
+        if ledger.unsaved and self.status < 400 and not self.request.safe and ledger.writing:
+            return True
         return ledger.fault is not None and (self.status >= 400 or self.request.lost_its_writes)
 
     def _may_tell_errors(self, start: Message) -> bool:
@@ -108,6 +119,21 @@ class Exchange:
         failed = ledger.fault is not None and not ledger.overcome
         self._in_question = failed and is_json(start.get("headers", ()))
         return self._in_question
+
+    def voided_by(self, error: BaseException | None) -> BaseException | None:
+        """The error that makes the answer kept back none, if there is one: it acknowledges a write, and all
+        that was written was refused or undone after it had been made. *error*: the application let it out."""
+        ledger = self.request.ledger
+        if self.kept is None or self.status >= 400 or self.request.safe:
+            return None
+        if ledger.commit not in (Commit.NONE, Commit.ROLLED_BACK):
+            return None
+        if error is not None:
+            return error
+        for latest, before in zip(_failures(ledger), self._failures_before, strict=True):
+            if latest is not before:
+                return latest
+        return ledger.error if self.request.lost_its_writes else None
 
     def record(self, bound: int) -> None:
         """Note the answer as it leaves, up to *bound* bytes."""
@@ -179,23 +205,38 @@ class Exchange:
     async def _keep_while_writing(self) -> None:
         """An answer that acknowledges leaves with its transaction's end, or after a while."""
         ledger = self.request.ledger
-        if ledger.open_writes <= 0 and ledger.fault is None:
+        if not ledger.writing and ledger.fault is None and self.voided_by(None) is None:
             await self.flush()
         elif self._flushing is None:
-            loop = asyncio.get_running_loop()
-            self._flushing = loop.call_later(KEPT_S, self._flush_late)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        self._flushing = asyncio.get_running_loop().call_later(_LOOK_S, self._flush_late)
 
     def _flush_late(self) -> None:
         self._flushing = None
         ledger = self.request.ledger
-        if self.kept is None or ledger.fault is not None:
-            return
+        if self.kept is None or ledger.fault is not None or self.voided_by(None) is not None:
+            return  # it is judged when the application returns
+        kept_for = asyncio.get_running_loop().time() - self._kept_at
+        last = self.kept[-1]
+        whole = last["type"] == "http.response.body" and not last.get("more_body", False)
         if ledger.pending or ledger.ending:  # nobody knows yet what this answer acknowledges
-            self._flushing = asyncio.get_running_loop().call_later(KEPT_S, self._flush_late)
-            return
-        self.replay.background(self.flush())
+            self._look_again()
+        elif not ledger.writing:
+            self.replay.background(self.flush())
+        elif kept_for < (WHOLE_S if whole else OPEN_S):
+            self._look_again()
+        else:
+            self.replay.tell.answered_early(self.request, self.status, kept_for)
+            self.replay.background(self.flush())
 
     def _settle_timer(self) -> None:
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
+
+
+def _failures(ledger: Ledger) -> tuple[BaseException | None, ...]:
+    """What has been refused so far, and what has failed and was not overcome."""
+    return ledger.refused, None if ledger.overcome else ledger.error

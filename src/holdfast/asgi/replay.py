@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from holdfast.asgi.answers import Answers
 from holdfast.asgi.attempts import fresh, in_own_task
@@ -31,7 +31,7 @@ from holdfast.asgi.needs import Needs
 from holdfast.asgi.pausing import Pausing, passes_soon
 from holdfast.asgi.postponing import Postponing, told_to_journal
 from holdfast.asgi.telling import Telling
-from holdfast.asgi.types import App, Receive, Scope, Send
+from holdfast.asgi.types import App, Metrics, Receive, Records, Scope, Send
 from holdfast.context import Ledger, Request
 from holdfast.databases.adopt import Registry
 from holdfast.databases.database import Database
@@ -47,26 +47,6 @@ _CODES = {
     Verdict.FULL: "waiting_room_full",
     Verdict.STOPPING: "shutting_down",
 }
-
-
-class Metrics(Protocol):
-    """What the request path counts."""
-
-    def served(self, method: str, status: int) -> None:
-        """An answer has started."""
-        ...
-
-
-class Records(Protocol):
-    """Log records that an attempt wrote about a failure that may yet be undone."""
-
-    def forget(self, request: Request) -> None:
-        """The attempt is run again: nobody shall read them."""
-        ...
-
-    def release(self, request: Request) -> None:
-        """It was the last attempt: let them through."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +293,15 @@ class Replay:
         if lost or doubt:
             code = _code_of(request.commit)
             await self.postponing.give_up(exchange, code, self._registry.get(ledger.lost or ""))
-        elif error is not None and (exchange.kept is None or self.answers.is_stock(exchange)):
-            self.answers.told(request, error)
-            await self.answers.fail(exchange, error)
-            raise error
+            return
+        void = exchange.voided_by(error)
+        if void is None and (exchange.kept is None or self.answers.is_stock(exchange)):
+            void = error
+        if void is not None:
+            self.answers.told(request, void)
+            await self.answers.fail(exchange, void)
+            if error is not None:
+                raise error
         else:
             await exchange.flush()
             self._left(exchange, error)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from holdfast.asgi.needs import shape
 from holdfast.context import Request
 from holdfast.events import (
     BUS,
     AfterAnswerFailed,
+    AnsweredEarly,
     Bus,
     RequestAbandoned,
     RequestRecovered,
@@ -14,14 +16,17 @@ from holdfast.events import (
 )
 from holdfast.work.events import AnswerReplayed
 
+_MOST_ROUTES = 1000
+
 
 class Telling:
     """Publishes them on *bus*."""
 
-    __slots__ = ("_bus",)
+    __slots__ = ("_bus", "_early")
 
     def __init__(self, bus: Bus = BUS) -> None:
         self._bus = bus
+        self._early: set[tuple[str, str]] = set()  # routes of which it has been told
 
     def replayed(self, request: Request) -> None:
         """It is run again, after what its ledger bears."""
@@ -78,6 +83,22 @@ class Telling:
                 method=request.method,
                 path=request.path,
                 held_s=round(request.held_for, 3),
+            )
+        )
+
+    def answered_early(self, request: Request, status: int, kept: float) -> None:
+        """Its answer left while a transaction of it was still open: told once a route."""
+        route = (request.method, shape(request.path))
+        if route in self._early or len(self._early) >= _MOST_ROUTES:
+            return
+        self._early.add(route)
+        self._bus.publish(
+            AnsweredEarly(
+                request_id=request.id,
+                method=request.method,
+                path=request.path,
+                status=status,
+                kept_s=round(kept, 3),
             )
         )
 

@@ -19,6 +19,7 @@ from sqlalchemy.pool import QueuePool
 from holdfast.databases.adopt import REGISTRY, PoolRules
 from holdfast.databases.sqlalchemy_driver import PORTS, EngineDriver
 from holdfast.databases.sqlalchemy_hooks import Hooks
+from holdfast.databases.sqlalchemy_unsaved import listen, stop_listening
 from holdfast.events import BUS, HookSkipped
 from holdfast.faults.redact import redact_text, redact_url
 
@@ -102,6 +103,7 @@ def _adopt(engine: Any, name: str | None, told: Mapping[str, Any] | None) -> str
         BUS.publish(HookSkipped(library="sqlalchemy", cause=f"{_target(url)}: {error}"))
     else:
         engine._holdfast_hooks = hooks
+        listen()
     if database.driver is not driver:
         driver.let_go(partial(database.forget, driver))
     return database.name
@@ -208,6 +210,7 @@ def deactivate() -> None:
     original = getattr(getattr(URL, "_instantiate_plugins", None), "original", None)
     if original is not None:
         URL._instantiate_plugins = original  # type: ignore[method-assign]
+    stop_listening()
 
 
 def _listed(value: object) -> tuple[str, ...]:

@@ -154,6 +154,8 @@ class Commits:
             if end is Commit.UNKNOWN:
                 question = self._question(marked, numbered) if link.noted else None
                 end = self._resolved(link, error, question) if question else self._doubted(link, error)
+            if end is Commit.ROLLED_BACK and link.ledger is not None:
+                link.ledger.refused = error
             self._settle(link, end, marked)
             if end is Commit.COMMITTED:
                 with contextlib.suppress(Exception):  # then whoever uses it next is told

@@ -20,6 +20,7 @@ from holdfast.databases.adopt import REGISTRY, Importing
 from holdfast.databases.database import Database
 from holdfast.databases.link import Link, Opening
 from holdfast.databases.sqlalchemy_driver import LIBRARIES, OURS, PROBING, EngineDriver
+from holdfast.databases.sqlalchemy_unsaved import listen
 from holdfast.databases.wire import keep_alive
 from holdfast.faults.category import Category, Fault, Outcome
 from holdfast.faults.classify import classify
@@ -75,6 +76,7 @@ class Connecting:
             request.ledger.databases.add(self.database.name)
         if self.database.away:
             self._admit(request)
+        listen()  # an engine may be older than the application's import of the ORM
         connection = self._tried(request, args, params)
         self.welcome(connection)
         return connection
