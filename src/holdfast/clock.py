@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -28,3 +32,13 @@ class SystemClock:
 
 
 SYSTEM_CLOCK = SystemClock()
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """The result of *work*, done in a task of its own; raises TimeoutError after so many seconds.
+
+    What `asyncio.wait_for` promises, which until Python 3.12 forgot a cancellation that came in the same
+    turn of the loop as the result.
+    """
+    async with asyncio.timeout(seconds):
+        return await asyncio.ensure_future(work)

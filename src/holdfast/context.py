@@ -95,6 +95,7 @@ class Ledger:
         "lost",
         "open_writes",
         "pending",
+        "read_only",
         "refused",
         "sent",
         "settled",
@@ -118,6 +119,7 @@ class Ledger:
         self.unseen = False  # something was done past us, and may have written
         self.unsaved: list[Callable[[], bool]] = []  # of each session it uses: is something unsent?
         self.lost: str | None = None  # name of the database whose connection was lost
+        self.read_only: str | None = None  # name of the database that takes no writes for a while
         self.crowded: str | None = None  # name of the database whose pool had no connection for it
         self.databases: set[str] = set()  # names of the databases it asked for
 

@@ -225,6 +225,27 @@ class DatabaseLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WritesRefused(Event):
+    """The database answers and takes no writes; requests that write wait, where they may run again."""
+
+    name = "writes_refused"
+    level = "error"
+    database: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritesTaken(Event):
+    """The database takes writes again; connections of before are replaced."""
+
+    name = "writes_taken"
+    level = "info"
+    database: str
+    target: str
+    refused_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReconnectAttempted(Event):
     """A probe of an absent database failed; another follows."""
 

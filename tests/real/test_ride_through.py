@@ -117,31 +117,6 @@ async def test_resets_of_every_connection_fail_no_request(shop: Shop) -> None:
     assert_orders_are_right(stage)
 
 
-# ── read-only ────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("shop", [ASYNCPG, PSYCOPG, SYNC], ids=by_name)
-async def test_a_primary_that_takes_no_writes_for_a_while_costs_none(shop: Shop) -> None:
-    """REQ-4: 25006, as a demoted one says until its name leads to the next; reads go on meanwhile."""
-
-    def takes_writes(stage: Scene, wanted: bool) -> None:
-        mode = "off" if wanted else "on"
-        stage.server.execute(f"ALTER SYSTEM SET default_transaction_read_only = {mode}")
-        stage.server.execute("SELECT pg_reload_conf()")
-
-    async with scene(shop, Shape(rate=30, get_share=0.5), direct=True) as stage:
-        await asyncio.to_thread(takes_writes, stage, False)
-        stage.began_at = time.monotonic()
-        await asyncio.sleep(3)
-        await asyncio.to_thread(takes_writes, stage, True)
-        await asyncio.sleep(2)
-
-    orders = [one for one in stage.sent_between(stage.began_at, stage.began_at + 2) if one.method == "POST"]
-    assert max(one.took for one in orders) > 1.0, "nothing was refused"
-    assert wrong(stage.records) == [], stage.told()
-    assert_orders_are_right(stage)
-
-
 # ── refused ──────────────────────────────────────────────────────────────────────────────────────
 
 

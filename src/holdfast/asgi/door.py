@@ -152,11 +152,17 @@ class Door:
         return verdict
 
     async def wait_beside(
-        self, asked: asyncio.Future[Any], database: Database, request: Request, body: Body
+        self,
+        asked: asyncio.Future[Any],
+        database: Database,
+        request: Request,
+        body: Body,
+        *,
+        entered: bool = False,
     ) -> Verdict:
         """Wait for *asked*, put to *database* for *request* until it has time to answer: as long as one
         waits in line, but in none, for nothing comes of a turn. With GO it is answered, or has failed."""
-        refused = self._refused_at_once(database, entered=False)
+        refused = self._refused_at_once(database, entered=entered)
         left = self.left(request)
         if refused is not None or left <= 0:
             return refused or Verdict.TIMED_OUT
@@ -165,7 +171,7 @@ class Door:
         asked.add_done_callback(lambda _: waiter.settle(Verdict.GO))
         self._beside.add(waiter)
         try:
-            with self._held(waiter, database, request, body, entered=False):
+            with self._held(waiter, database, request, body, entered=entered):
                 verdict = await waiter.future
         finally:
             self._beside.discard(waiter)

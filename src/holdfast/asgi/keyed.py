@@ -141,7 +141,11 @@ class Keyed:
         self._replay.records.forget(request)
         exchange.discard()
         exchange.recorder = claim.recorder = None  # what leaves now is not the first answer
-        found = await self._looked(exchange, frozenset({request.marker.database or ""} - {""}))
+        names = frozenset({request.marker.database or ""} - {""})
+        found = await self._looked(exchange, names)
+        if found is None:  # whom we asked does not know of it: another server may have taken its place
+            self._replay.keys.ask_afresh(names)
+            found = await self._looked(exchange, names)
         await self._answers(exchange, found or "idempotency_in_progress")
 
     def releases(self, exchange: Exchange) -> None:

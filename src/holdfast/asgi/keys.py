@@ -220,6 +220,12 @@ class Keys:
             store.turn_off(said(error))
             return None
 
+    def ask_afresh(self, names: frozenset[str]) -> None:
+        """What is asked next of those databases is asked on fresh connections."""
+        for database in self._registry:
+            if database.markers is not None and database.name in names:
+                database.markers.ask_afresh()
+
     async def _prepared(self, store: MarkerStore) -> bool:
         watch = self._registry.watch
         if watch is None:

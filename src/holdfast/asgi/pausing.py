@@ -1,10 +1,10 @@
 """Rests between two attempts at a request whose database answers.
 
     failed by chance (a race, a deadlock)      full jitter, within the budget that all retries share
-    the server takes no writes (25006), or     rests, longer each time, as long as it may wait
-    no more connections (53300)
+    the server has no connection left (53300)  rests, longer each time, as long as it may wait
       it would come too late, or we stop       told as it is
       its client leaves meanwhile              dropped
+    the server takes no writes (25006)         waits until the watch has found that it does
 
 A server takes no writes where a primary was demoted and its name does not lead to the next one yet:
 for seconds each write fails at once, although a moment later it would not. Reads go on meanwhile. One
@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from holdfast.asgi.line import Verdict
 from holdfast.context import Ledger
+from holdfast.databases.database import Database, wake
 from holdfast.guard.allowance import PROCESS_BUDGET
 
 if TYPE_CHECKING:
@@ -26,14 +29,14 @@ if TYPE_CHECKING:
     from holdfast.asgi.exchange import Exchange
     from holdfast.asgi.telling import Telling
 
-READ_ONLY, FULL = "25006", "53300"
+FULL = "53300"
 _FIRST_S, _MOST_S = 0.05, 0.5
 _APART_S = 0.01  # between the attempts of two who rest: hundreds at once would be the end of a full server
 
 
 def passes_soon(ledger: Ledger) -> bool:
-    """Whether the attempt failed because its server takes no writes, or nobody in, for a while."""
-    return ledger.fault is not None and ledger.fault.code in (READ_ONLY, FULL)
+    """Whether the attempt failed because its server lets nobody in, or takes no writes, for a while."""
+    return ledger.fault is not None and (ledger.fault.code == FULL or ledger.read_only is not None)
 
 
 class Pausing:
@@ -73,6 +76,18 @@ class Pausing:
             return False
         request.held_for += pause
         return True
+
+    async def until_writable(self, exchange: Exchange, database: Database) -> Verdict:
+        """Wait until *database* takes writes, in no line: hundreds of attempts would only be refused."""
+        door, loop = self._door, asyncio.get_running_loop()
+        if database.clock.monotonic() - database.refusing_since > door.rules.fail_fast_after:
+            return Verdict.OUTAGE_TOO_LONG
+        writable = loop.create_future()
+        forget = database.when_writable(partial(wake, loop, writable))
+        try:
+            return await door.wait_beside(writable, database, exchange.request, exchange.body, entered=True)
+        finally:
+            forget()
 
     async def _leaves_within(self, exchange: Exchange, seconds: float) -> bool:
         """Whether its client leaves in that time."""

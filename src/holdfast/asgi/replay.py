@@ -185,8 +185,11 @@ class Replay:
 
     async def waited(self, exchange: Exchange, database: Database, *, entered: bool = False) -> bool:
         """Wait for *database*; False when the request has been answered, or dropped, instead."""
+        verdict = await self.door.wait(database, exchange.request, exchange.body, entered=entered)
+        return await self._follows(exchange, database, verdict)
+
+    async def _follows(self, exchange: Exchange, database: Database, verdict: Verdict) -> bool:
         request = exchange.request
-        verdict = await self.door.wait(database, request, exchange.body, entered=entered)
         if verdict is Verdict.GO:
             exchange.turns.append(Turn(self.door, database))
             if not await exchange.body.has_left_beyond():
@@ -249,7 +252,7 @@ class Replay:
             return False
         self.give_up_turns(exchange, answered=False)
         if outwaited:
-            return await self._pausing.outwaits(exchange)
+            return await self._outwaits(exchange)
         if ledger.lost is not None:
             database = self._registry.get(ledger.lost)
             if database is not None and (self.door.cutting or not database.settled):
@@ -259,6 +262,17 @@ class Replay:
         if crowded is not None:
             return await self._waited_again(exchange, crowded)
         return await self._pausing.backs_off(exchange)
+
+    async def _outwaits(self, exchange: Exchange) -> bool:
+        """Wait for what passes by itself, though the database is there."""
+        database = self._registry.get(exchange.request.ledger.read_only or "")
+        if database is None:
+            return await self._pausing.outwaits(exchange)
+        exchange.discard()
+        verdict = await self._pausing.until_writable(exchange, database)
+        if verdict is Verdict.GO:
+            return await self.waited(exchange, database, entered=True)
+        return await self._follows(exchange, database, verdict)
 
     async def _waited_again(self, exchange: Exchange, database: Database) -> bool:
         exchange.discard()
@@ -288,11 +302,12 @@ class Replay:
         request = exchange.request
         ledger = request.ledger
         self.records.release(request)
-        lost = self._unresolved(exchange, error) and ledger.lost is not None and not _overcome(ledger, error)
+        away = ledger.lost or ledger.read_only
+        lost = self._unresolved(exchange, error) and away is not None and not _overcome(ledger, error)
         doubt = ledger.commit in (Commit.UNKNOWN, Commit.SENT)
         if lost or doubt:
             code = _code_of(request.commit)
-            await self.postponing.give_up(exchange, code, self._registry.get(ledger.lost or ""))
+            await self.postponing.give_up(exchange, code, self._registry.get(away or ""))
             return
         void = exchange.voided_by(error)
         if void is None and (exchange.kept is None or self.answers.is_stock(exchange)):

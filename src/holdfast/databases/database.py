@@ -24,11 +24,14 @@ from holdfast.databases.monitor import (
     Broken,
     Connected,
     Disconnected,
-    Happening,
     Recovering,
+    Report,
     State,
     Suspect,
+    WriteRefused,
 )
+
+_OWN_S = 1.0  # after the server has said that it takes writes
 
 
 class Session(Protocol):
@@ -36,6 +39,10 @@ class Session(Protocol):
 
     async def ping(self) -> None:
         """Ask the server for an answer; raises what the driver raises."""
+        ...
+
+    async def takes_writes(self) -> bool:
+        """Whether a transaction of it may write. Raises what the driver raises."""
         ...
 
     async def waiting(self, backends: Iterable[int]) -> dict[int, float]:
@@ -97,6 +104,10 @@ class MarkerStore(Protocol):
         """Keep *answers*; those that are there stay. On the server's loop."""
         ...
 
+    def ask_afresh(self) -> None:
+        """What is asked next is asked on a fresh connection. On the server's loop."""
+        ...
+
     async def close(self) -> None:
         """Let go of the connection. On the server's loop."""
         ...
@@ -131,11 +142,15 @@ class Database:
         self.connecting: dict[int, Opening] = {}
         self.doubted = False  # a loss was reported and the watch has not judged it yet
         self.markers: MarkerStore | None = None
+        self.takes_writes = True
+        self.refusing_since = 0.0  # monotonic, while it takes none
+        self._writable_at = 0.0  # monotonic: since when, after it had not
         self.dismissed = False  # we are stopping: nobody waits any more
         self._listeners: tuple[Callable[[Database], None], ...] = ()
         self._waiters: dict[int, Callable[[], None]] = {}
+        self._writers: dict[int, Callable[[], None]] = {}
         self._lock = threading.Lock()
-        self._tell: Callable[[Database, Happening], None] | None = None
+        self._tell: Callable[[Database, Report], None] | None = None
 
     # ---- what is known ------------------------------------------------------------------------
 
@@ -189,6 +204,24 @@ class Database:
             self.doubted = True
             self._tell(self, Broken(cause))
 
+    def refuses_writes(self, link: Link | None) -> bool:
+        """A write on *link* was refused, because its server takes none (25006). From any thread.
+
+        Whether that will pass: not when nobody watches, nor when a connection that is younger than the
+        server's last word is refused a moment after it.
+        """
+        if self._tell is None:
+            if link is not None:
+                link.abort()  # the next one may lead to a server that writes
+            return False
+        if self.takes_writes:
+            young = link is not None and link.generation == self.generation
+            if young and self.clock.monotonic() - self._writable_at < _OWN_S:
+                return False
+            self.takes_writes, self.refusing_since = False, self.clock.monotonic()
+            self._tell(self, WriteRefused())
+        return True
+
     # ---- those who wait -------------------------------------------------------------------------
 
     def listen(self, listener: Callable[[Database], None]) -> Callable[[], None]:
@@ -219,6 +252,31 @@ class Database:
 
         return forget
 
+    def when_writable(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call *wake* once when it takes writes, as `when_settled`; the result takes it back."""
+        key = id(wake)
+        with self._lock:
+            waiting = not self.takes_writes
+            if waiting:
+                self._writers[key] = wake
+        if not waiting:
+            wake()
+
+        def forget() -> None:
+            with self._lock:
+                self._writers.pop(key, None)
+
+        return forget
+
+    def writes_again(self, now: float) -> None:
+        """It takes writes. Only the watch calls this."""
+        with self._lock:
+            self.takes_writes, self._writable_at = True, now
+            woken = list(self._writers.values())
+            self._writers.clear()
+        for wake in woken:
+            wake()
+
     def wait_settled(self, timeout: float | None) -> bool:
         """Block this thread until requests may go; False when *timeout* seconds were not enough."""
         give_up_at = None if timeout is None else monotonic() + timeout
@@ -239,7 +297,7 @@ class Database:
         give_up_at = None if timeout is None else monotonic() + timeout
         while not self._decided():
             woken = loop.create_future()
-            forget = self.when_settled(partial(_wake, loop, woken))
+            forget = self.when_settled(partial(wake, loop, woken))
             try:
                 left = None if give_up_at is None else max(0.0, give_up_at - monotonic())
                 await asyncio.wait([woken], timeout=left)
@@ -282,9 +340,11 @@ class Database:
 
     # ---- the watch's side -----------------------------------------------------------------------
 
-    def watched_by(self, tell: Callable[[Database, Happening], None] | None) -> None:
+    def watched_by(self, tell: Callable[[Database, Report], None] | None) -> None:
         """From now on reports go to *tell*; None: nobody watches, nothing is ever away."""
         self._tell = tell
+        if tell is None and not self.takes_writes:
+            self.writes_again(self.clock.monotonic())
         if tell is None and not self.settled:
             self.doubted = False
             self.become(Connected(self.state.round + 1, self.clock.monotonic()))
@@ -309,7 +369,8 @@ class Database:
                 traceback.print_exc(file=sys.__stderr__)
 
 
-def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None]) -> None:
+def wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None]) -> None:
+    """Settle *woken*, which a task of *loop* awaits. From any thread."""
     with contextlib.suppress(RuntimeError):  # the waiter's loop has ended meanwhile
         loop.call_soon_threadsafe(_settle, woken)
 

@@ -121,7 +121,13 @@ class Drained:
     """Nobody waits any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class WriteRefused:
+    """It answers, and takes no writes (`writes.py`): no matter of its state."""
+
+
 Happening = Quiet | Broken | Heard | Answered | Failed | Drained
+Report = Happening | WriteRefused
 Step = tuple[State, tuple[Effect, ...]]
 
 

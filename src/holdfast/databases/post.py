@@ -57,6 +57,7 @@ class Post:
         self.asked_at = 0.0  # monotonic: when the server was last asked whom it works for
         self._asking: asyncio.Task[None] | None = None
         self._reconnect: asyncio.Task[None] | None = None
+        self._outlast: asyncio.Task[None] | None = None
 
     async def keep(self, session: Session | None) -> None:
         """From now on *session* is ours; the one before is closed."""
@@ -85,9 +86,15 @@ class Post:
         if self._reconnect is None or self._reconnect.done():
             self._reconnect = asyncio.ensure_future(begin())
 
+    def outlasting(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start the one who asks whether it takes writes, unless there is one."""
+        if self._outlast is None or self._outlast.done():
+            self._outlast = asyncio.ensure_future(begin())
+
     async def leave(self) -> None:
         """End everything that is ours."""
-        tasks = [one for one in (self._asking, self._reconnect, self.beating) if one is not None]
+        asking = (self._asking, self._reconnect, self._outlast, self.beating)
+        tasks = [one for one in asking if one is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -169,24 +169,30 @@ class EngineSession:
         elif asking is not None:
             asking.cancel()
 
+    async def takes_writes(self) -> bool:
+        """Whether a transaction may write, where a server could refuse it."""
+        if self._dialect.name != "postgresql":
+            return True
+        ((read_only,),) = await self._asked(partial(self._rows, "SHOW transaction_read_only"))
+        return bool(read_only == "off")
+
     async def waiting(self, backends: Iterable[int]) -> dict[int, float]:
         """Which of the server's processes wait for their client, and for how many seconds."""
         if self._dialect.name != "postgresql":
             return {}
         percent = "%%" if self._dialect.paramstyle == "pyformat" else "%"
         statement = _WAITING.format(", ".join(str(int(one)) for one in backends), percent)
+        rows = await self._asked(partial(self._rows, statement))
+        return {int(pid): float(seconds) for pid, seconds in rows}
 
-        def ask() -> dict[int, float]:
-            cursor = self._connection.cursor()
-            try:
-                cursor.execute(statement, ())
-                return {int(pid): float(seconds) for pid, seconds in cursor.fetchall()}
-            finally:
-                cursor.close()
-                self._dialect.do_rollback(self._connection)
-
-        told: dict[int, float] = await self._asked(ask)
-        return told
+    def _rows(self, statement: str) -> list[Any]:
+        cursor = self._connection.cursor()
+        try:
+            cursor.execute(statement, ())
+            return list(cursor.fetchall())
+        finally:
+            cursor.close()
+            self._dialect.do_rollback(self._connection)
 
     async def close(self) -> None:
         """End it, without waiting for the other side.

@@ -28,7 +28,7 @@ from holdfast.events import BUS, StatementSentAgain
 from holdfast.faults.category import Category, Fault, Outcome
 from holdfast.faults.classify import classify
 from holdfast.faults.said import said
-from holdfast.faults.verdicts import turns_away
+from holdfast.faults.verdicts import READ_ONLY, turns_away
 from holdfast.policy.replay import Commit
 
 PING_AFTER_S = 1.0
@@ -373,6 +373,8 @@ class Hooks:
             ledger.fail(fault if fault.transient else AWAY, error)
             if lost:
                 ledger.lost = self.database.name
+        if fault.code == READ_ONLY and self.database.refuses_writes(link) and request is not None:
+            request.ledger.read_only = self.database.name
         if lost and not (link is not None and link.cut):
             self.database.broken(said(error))
 

@@ -75,6 +75,11 @@ class MarkerTable:
                 self._pruned_at = monotonic()
                 _, forgotten = await session.run_within(_KEEP_WITHIN_S, self._statements.prune)
 
+    def ask_afresh(self) -> None:
+        """What is asked next is asked on fresh connections."""
+        for session in self._sessions:
+            session.stale = True
+
     async def close(self) -> None:
         """Let go of the connections."""
         sessions, self._sessions = self._sessions, ()

@@ -35,6 +35,7 @@ class OwnSession:
         self._dialect = hooks.engine.dialect
         self._once = once
         self._opened = False
+        self.stale = False  # what is asked next is asked on a fresh connection
         self._connection: Any = None
         self._talking = asyncio.Lock()
         self._thread: ThreadPoolExecutor | None = None
@@ -112,8 +113,13 @@ class OwnSession:
             return _executed(self._connection, statement, parameters)
 
     def _usable(self) -> Link | None:
-        """What is known of the connection, if there is one that can be used."""
+        """What is known of the connection, if there is one that can be used. One of before the database
+        went, or moved, may lead to a server that knows nothing of the latest."""
         link = None if self._connection is None else self._hooks.link(self._connection)
+        if link is not None and not self._once:
+            self.stale = self.stale or link.generation != self._hooks.database.generation
+            if self.stale:
+                return None
         if link is None or link.cut or (monotonic() - link.used_at > LOOK_AFTER_S and link.is_gone()):
             return None
         return link
@@ -137,6 +143,7 @@ class OwnSession:
 
     def _open(self) -> None:
         self._end()
+        self.stale = False
         if self._once and self._opened:
             message = "the connection was lost between two statements"
             raise ConnectionResetError(message)

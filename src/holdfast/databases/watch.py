@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from contextvars import Context
 from typing import Any
 
-from holdfast.clock import SYSTEM_CLOCK, Clock
+from holdfast.clock import SYSTEM_CLOCK, Clock, within
 from holdfast.databases.database import Database, Session
 from holdfast.databases.deaf import Deaf
 from holdfast.databases.looking import Watchfulness, cut, cut_idle, holds_on, hung_up, quiet, reap, stuck
@@ -31,12 +31,15 @@ from holdfast.databases.monitor import (
     Heard,
     Quiet,
     Recovering,
+    Report,
     State,
     Suspect,
+    WriteRefused,
     probe_delay,
     step,
 )
 from holdfast.databases.post import Knocks, Post
+from holdfast.databases.writes import Writes
 from holdfast.events import (
     BUS,
     Bus,
@@ -70,6 +73,7 @@ class Watch:
         self.waiting = waiting
         self._dice = dice or random.Random()
         self._deaf = Deaf(self.rules, self.clock, self.bus, self._open)
+        self._writes = Writes(self.rules, self.clock, self.bus, self._open)
         self._posts: dict[Database, Post] = {}  # a database may be renamed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -168,10 +172,17 @@ class Watch:
             return False
         return True
 
-    def report(self, database: Database, happening: Happening) -> None:
+    def report(self, database: Database, happening: Report) -> None:
         """Something happened to *database*. From any thread."""
-        if not self._call(self._happen, database, happening):
+        if isinstance(happening, WriteRefused):
+            if not self._call(self._outlast, database):
+                database.writes_again(self.clock.monotonic())
+        elif not self._call(self._happen, database, happening):
             database.doubted = False  # nobody is there to judge it
+
+    def _outlast(self, database: Database) -> None:
+        post = self._posts[database]
+        post.outlasting(lambda: self._writes.until_taken(post))
 
     _main: asyncio.Task[None] | None = None
 
@@ -268,7 +279,7 @@ class Watch:
         began = self.clock.monotonic()
         try:
             if database.driver.can_knock:
-                await asyncio.wait_for(database.driver.knock(), self.rules.silence)
+                await within(self.rules.silence, database.driver.knock())
             if log_in or not database.driver.can_knock:
                 await self._log_in(self._posts[database])
         except Exception as error:  # noqa: BLE001 - whatever a driver raises means: no answer
@@ -293,7 +304,7 @@ class Watch:
         """Whether anybody that the server has let in before is still there: our session, or a connection."""
         if post.session is not None:
             try:
-                await asyncio.wait_for(post.session.ping(), self.rules.silence)
+                await within(self.rules.silence, post.session.ping())
             except Exception:  # noqa: BLE001 - this session is of the past; another may live
                 await post.keep(None)
             else:
@@ -302,9 +313,9 @@ class Watch:
 
     async def _open(self, database: Database, timeout: float) -> Session:
         began = self.clock.monotonic()
-        session = await asyncio.wait_for(database.driver.open(), timeout)
+        session = await within(timeout, database.driver.open())
         try:
-            await asyncio.wait_for(session.ping(), max(0.1, timeout - (self.clock.monotonic() - began)))
+            await within(max(0.1, timeout - (self.clock.monotonic() - began)), session.ping())
         except BaseException:
             await session.close()
             raise
@@ -316,7 +327,7 @@ class Watch:
         if post.session is not None:
             began = self.clock.monotonic()
             try:
-                await asyncio.wait_for(post.session.ping(), self.rules.silence)
+                await within(self.rules.silence, post.session.ping())
             except TimeoutError:
                 await post.keep(None)
                 raise

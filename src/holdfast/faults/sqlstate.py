@@ -25,6 +25,7 @@ from holdfast.faults.verdicts import (
     OUTDATED,
     QUERY,
     RACE,
+    READ_ONLY,
     REFUSED,
     UNAUTHENTICATED,
 )
@@ -52,7 +53,7 @@ CODES: dict[str, Fault] = {
     "22012": QUERY,  # division by zero: arithmetic of the query, not of its data
     "23502": INVALID,  # not null
     "23514": INVALID,  # check
-    "25006": REFUSED,  # read-only: a demoted primary refuses writes, the pool has to move on
+    READ_ONLY: replace(REFUSED, lost=False),  # read-only: a demoted primary answers, and takes no writes
     "25P03": REFUSED,  # idle in transaction for too long: rolled back, and the connection ended
     "25P04": replace(
         CANCELLED_QUERY, lost=True

@@ -47,6 +47,8 @@ FULL = replace(EXHAUSTED, severity=Severity.CRITICAL)
 CANCELLED_QUERY = Fault(Category.TIMEOUT, 504, False, Outcome.NOT_APPLIED)
 TIMED_OUT = replace(CANCELLED_QUERY, outcome=Outcome.UNKNOWN)
 
+READ_ONLY = "25006"  # PostgreSQL: the server takes no writes, or the transaction was begun as read-only
+
 
 def turns_away(fault: Fault) -> bool:
     """Whether a login that met *fault* was turned away for what somebody has to mend: a password, a role,

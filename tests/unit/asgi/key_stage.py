@@ -35,6 +35,8 @@ class Memory:
         self.looked: list[list[str]] = []
         self.kept: list[list[str]] = []
         self.prepared = 0
+        self.afresh = 0
+        self.elsewhere: dict[str, Row] = {}  # what only the server knows to which a fresh connection leads
         self.causes: list[str] = []
         self.closed = False
         self.held: asyncio.Event | None = None  # a look waits for it
@@ -58,6 +60,10 @@ class Memory:
             row = self.rows.get(one.key)
             if row is None or (row.answer is None and row.fingerprint == one.fingerprint):
                 self.rows[one.key] = Row(one.fingerprint, 0.0, one.answer)
+
+    def ask_afresh(self) -> None:
+        self.afresh += 1
+        self.rows.update(self.elsewhere)
 
     async def close(self) -> None:
         self.closed = True
@@ -107,7 +113,7 @@ class Shop:
         if marker is not None and not self.store.off:
             number = marker.take()
             marker.database = "main"
-            if (marker.key, number) in [(key, 0) for key in self.store.rows]:
+            if (marker.key, number) in [(key, 0) for key in self.store.rows | self.store.elsewhere]:
                 marker.existed = True
                 ledger().fault, ledger().error = LOST, RuntimeError("applied before")
                 raise RuntimeError("applied before")

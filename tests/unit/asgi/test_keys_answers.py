@@ -51,6 +51,23 @@ def test_it_is_given_by_another_process_too(run, clock) -> None:
     assert (second.status, second.body, other.runs) == (201, b"ordered", 0)
 
 
+def test_it_is_given_though_the_connection_we_ask_on_leads_to_another_server_now(run, clock) -> None:
+    """DB-8: an old primary that lives on knows nothing of what its successor was told."""
+    app, before = shop(clock), shop(clock)
+    app.house.main.markers = app.store
+
+    async def story() -> Client:
+        await order(before)
+        await turns()
+        app.store.elsewhere = before.store.rows
+        return await order(app)
+
+    second = run(story())
+
+    assert (second.status, second.body, app.effects, app.store.afresh) == (201, b"ordered", [], 1)
+    assert second.headers["idempotent-replayed"] == "true"
+
+
 def test_while_it_runs_the_others_are_told_to_wait(run, clock) -> None:
     app = shop(clock)
 

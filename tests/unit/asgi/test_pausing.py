@@ -1,4 +1,4 @@
-"""Rests between attempts while a server takes no writes (REQ-4, REQ-3, ERR-2)."""
+"""Rests while a server takes no writes, or lets nobody in (REQ-4, REQ-3, ERR-2)."""
 
 from __future__ import annotations
 
@@ -8,28 +8,47 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from asgi_stage import Client, House, answers, ledger, loses, turns
+from asgi_stage import Client, House, answers, ledger, turns
 
-from holdfast.asgi.pausing import FULL, READ_ONLY
-from holdfast.faults.verdicts import CROWDED, REFUSED
+from holdfast.asgi.door import Rules as DoorRules
+from holdfast.asgi.pausing import FULL
+from holdfast.faults.verdicts import CROWDED, READ_ONLY, REFUSED
 from holdfast.policy.replay import Commit
 
 KEY = [(b"idempotency-key", b"k")]
 
 
+class ServerError(Exception):
+    """What a driver raises for a server that has answered."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
 def refuses_to_write(house: House) -> Exception:
     """What the hooks write when the first INSERT of a transaction is refused so."""
-    error = loses(house.main)
     one = ledger()
-    one.fail(replace(REFUSED, code=READ_ONLY), error)
+    one.sent += 1
+    error = ServerError(READ_ONLY)
+    one.fail(replace(REFUSED, code=READ_ONLY, lost=False), error)
     one.settle(Commit.ROLLED_BACK)
+    if house.main.refuses_writes(None):
+        one.read_only = house.main.name
     return error
 
 
 def writes_from(house: House, moment: float) -> Any:
+    """An application whose database takes writes from *moment* on, as the watch finds at once."""
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
         app.runs += 1
         if house.clock.now < moment:
+            if house.main.takes_writes:
+                house.main.watched_by(lambda *_: None)
+                asyncio.get_running_loop().call_later(
+                    moment - house.clock.now, house.main.writes_again, moment
+                )
             raise refuses_to_write(house)
         await answers(send, 201)
 
@@ -50,8 +69,8 @@ def test_a_keyed_write_waits_until_the_server_takes_it(run, house: House) -> Non
     client = run(house.ask("POST", headers=KEY))
 
     assert client.status == 201
-    assert 5 < house.writes.runs < 40
-    assert house.clock.now < 1006.0
+    assert house.writes.runs == 2, "it is tried again once it is of use"
+    assert house.clock.now < 1005.1
 
 
 def test_it_waits_no_longer_than_for_a_database_that_is_away(run, house: House) -> None:
@@ -61,6 +80,36 @@ def test_it_waits_no_longer_than_for_a_database_that_is_away(run, house: House) 
 
     assert (client.status, client.problem["code"]) == (503, "database_unavailable")
     assert 1009.0 < house.clock.now <= 1010.0
+
+
+def test_after_a_long_time_without_writes_it_is_told_at_once(run, clock) -> None:
+    """REQ-3: as in a long outage."""
+    house = House(lambda scope, receive, send: house.writes(scope, receive, send), clock, door=DoorRules())
+    house.clock = clock
+    house.writes = writes_from(house, 1500.0)
+    assert run(house.ask("POST", headers=KEY)).status == 503
+    clock.now = 1100.0
+
+    assert run(house.ask("POST", headers=KEY)).status == 503
+    assert clock.now < 1100.1
+
+
+def test_one_that_was_begun_as_read_only_by_its_application_is_told(run, house: House) -> None:
+    """Nothing that waits would help: it is tried as often as any failure that may pass."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        app.runs += 1
+        raise refuses_to_write(house)  # nobody watches: so it is said
+
+    app.runs = 0
+    house.writes = app
+    client = Client()
+
+    with pytest.raises(ServerError):
+        run(house.ask("POST", headers=KEY, client=client))
+
+    assert (client.status, house.writes.runs) == (503, 3)
+    assert house.clock.now < 1001.0
 
 
 def test_without_a_key_it_is_told_at_once(run, house: House) -> None:
@@ -128,14 +177,21 @@ def test_however_many_rest_their_attempts_are_apart(run, house: House) -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         at.append(house.clock.now)
-        raise refuses_to_write(house)
+        one = ledger()
+        one.attempts += 1
+        one.fail(replace(CROWDED, code=FULL), error := ServerError(FULL))
+        raise error
 
     house.writes = app
 
     async def story() -> list[Client]:
-        return await asyncio.gather(
-            *(house.ask("POST", headers=[(b"idempotency-key", b"%d" % n)]) for n in range(1500))
+        clients = [Client() for _ in range(1500)]
+        asking = (
+            house.ask("POST", headers=[(b"idempotency-key", b"%d" % n)], client=client)
+            for n, client in enumerate(clients)
         )
+        await asyncio.gather(*asking, return_exceptions=True)
+        return clients
 
     clients = run(story())
 

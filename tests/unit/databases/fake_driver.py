@@ -31,6 +31,10 @@ class FakeSession:
             raise ConnectionResetError("the connection is closed")
         await self._driver.answer()
 
+    async def takes_writes(self) -> bool:
+        await self._driver.answer()
+        return self._driver.writable
+
     async def waiting(self, backends: Iterable[int]) -> dict[int, float]:
         await self._driver.answer()
         asked = list(backends)
@@ -61,6 +65,7 @@ class FakeDriver:
         self.waiting: dict[int, float] = {}  # processes of the server that wait for us, and how long
         self.asked: list[list[int]] = []
         self.size = size
+        self.writable = True
         self._mode = Mode.ANSWERS
         self._changed = asyncio.Event()
 

@@ -31,7 +31,7 @@ VERDICTS = {
     "23505": (CONFLICT, 409, False, False, NOT_APPLIED),
     "23514": (Category.VALIDATION, 422, False, False, NOT_APPLIED),
     "23P01": (CONFLICT, 409, False, False, NOT_APPLIED),
-    "25006": (DATABASE, 503, True, True, NOT_APPLIED),
+    "25006": (DATABASE, 503, True, False, NOT_APPLIED),
     "25P02": (QUERY, 500, False, False, NOT_APPLIED),
     "25P03": (DATABASE, 503, True, True, NOT_APPLIED),
     "25P04": (Category.TIMEOUT, 504, False, True, NOT_APPLIED),
