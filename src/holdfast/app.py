@@ -219,8 +219,9 @@ class Holdfast:
             for one in figures.gauges():
                 self.metrics.gauge(one.name, one.help, one.read, labels=one.labels)
         self.sweep(loop)
-        if not (self.started_by_hand or self._in_lifespan):
-            loop.call_soon(self.desk.start, front)  # a server without a lifespan: it has started long ago
+        if not (self.started_by_hand or self._in_lifespan):  # a server without a lifespan: it serves already
+            self._is_ready()
+            loop.call_soon(self.desk.start, front)
         return Stage(loop, door, answers, replay, health, self.desk.operations(cors), place)
 
     async def _lifespan(self, front: Front, scope: Scope, receive: Receive, send: Send) -> None:
@@ -233,7 +234,7 @@ class Holdfast:
 
         def began() -> None:
             if not self.started_by_hand:
-                self.vital.started, self.vital.phase = True, "ready"
+                self._is_ready()
                 self.desk.start(front)
 
         async def drain() -> None:
@@ -249,6 +250,9 @@ class Holdfast:
 
         REQUEST.set(background("lifespan"))
         await lifespan.run(front.app, lifespan.Steps(begin, began, drain, end), scope, receive, send)
+
+    def _is_ready(self) -> None:
+        self.vital.started, self.vital.phase = True, "ready"
 
     async def _reach_all(self) -> None:
         """Log in to every database before the application starts, as far as the settings ask."""

@@ -129,6 +129,32 @@ def test_our_pages_are_there(served) -> None:
         assert "holdfast_" in client.get("/metrics").text
 
 
+def test_a_server_without_a_lifespan_is_ready_as_soon_as_it_serves(served) -> None:
+    """PRM-2: nobody will ever tell that it has started (`uvicorn --lifespan off`, daphne)."""
+    client = TestClient(served)  # without `with` it runs no lifespan
+
+    ready, started = client.get("/_holdfast/readyz"), client.get("/_holdfast/startupz")
+
+    assert (ready.status_code, ready.json()["ok"]) == (200, True)
+    assert (started.status_code, started.json()["phase"]) == (200, "ready")
+
+
+def test_one_that_runs_it_is_not_ready_before_the_application_is(hold: Holdfast) -> None:
+    """BOOT-4: an orchestrator that asks meanwhile sends nobody yet."""
+    asked: list[int] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        asked.append((await hold.fronts[0].stage().health.startup())[0])
+        yield
+        asked.append((await hold.fronts[0].stage().health.startup())[0])
+
+    with TestClient(hold.wrap(shop(lifespan=lifespan))):
+        pass
+
+    assert asked == [503, 200]
+
+
 @pytest.mark.parametrize("way", ["install", "wrap"])
 def test_its_own_health_page_wins(hold: Holdfast, way: str) -> None:
     app = shop()
