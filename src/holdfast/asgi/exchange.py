@@ -158,12 +158,16 @@ class Exchange:
                 await self.send(message)
 
     async def answer(self, start: Message, body: Message) -> None:
-        """Ours, in place of the application's."""
+        """Ours, in place of the application's; nothing, if an answer has begun meanwhile.
+
+        Whoever answers has decided to a few turns of the loop ago: at the deadline two may have.
+        """
+        request = self.request
+        if self.ended or request.started:
+            return
+        self.ended = request.started = True  # in the turn that asked
         self.kept = None
         self._settle_timer()
-        self.ended = True
-        request = self.request
-        request.started = True
         self.status = start["status"]
         self.replay.metrics.served(request.method, self.status)
         if request.withheld:

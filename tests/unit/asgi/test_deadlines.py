@@ -79,6 +79,36 @@ def test_an_application_that_answers_its_cancellation_is_too_late(run, clock) ->
     assert client.status == 504
 
 
+@pytest.mark.parametrize("answered", [None, 200], ids=["ends", "answers"])
+def test_one_that_ends_while_ours_is_being_made_is_answered_once(run, clock, answered) -> None:
+    """REQ-2: its CORS headers are asked for meanwhile, and a server takes no second answer."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "OPTIONS":
+            await asyncio.sleep(0.2)
+            await answers(send)
+            return
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            await asyncio.sleep(GRACE_S + 0.1)
+            if answered is None:
+                raise
+        await answers(send, answered)
+
+    async def story() -> Client:
+        client = await house.ask(headers=[(b"origin", b"https://shop.example")])
+        await asyncio.sleep(1)
+        return client
+
+    house = House(app, clock)
+    client = run(story())
+
+    assert [one["type"] for one in client.sent] == ["http.response.start", "http.response.body"]
+    assert client.status == (answered or 504)
+    assert house.counted.answers == [("GET", client.status)]
+
+
 def test_a_stream_that_has_begun_has_answered_in_time(run, clock) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
