@@ -18,7 +18,7 @@ _ANSWERS = (
     ("57P03", re.compile(r"the database system is|not yet accepting connections")),
     ("53300", re.compile(r"too many clients|too many connections|remaining connection slots")),
     ("28P01", re.compile(r"password authentication failed|no password supplied")),
-    ("28000", re.compile(r"authentication failed|no pg_hba\.conf entry|not permitted to log in"
+    ("28000", re.compile(r"authentication failed|pg_hba\.conf|not permitted to log in"
                          r"|role \"[^\n]{0,200}\" does not exist")),
     ("3D000", re.compile(r"database \"[^\n]{0,200}\" does not exist")),
 )  # fmt: skip

@@ -106,6 +106,8 @@ def test_an_exception_has_the_verdict_written_here(exc: BaseException, verdict: 
         ('FATAL:  password authentication failed for user "app"', "28P01", False),
         ("fe_sendauth: no password supplied", "28P01", False),
         ('FATAL:  no pg_hba.conf entry for host "10.0.0.1"', "28000", False),
+        ('FATAL:  pg_hba.conf rejects connection for host "10.0.0.1", no encryption', "28000", False),
+        ('FATAL:  kein pg_hba.conf-Eintrag für Host "10.0.0.1", keine Verschlüsselung', "28000", False),
         ('FATAL:  role "nobody" does not exist', "28000", False),
         ('FATAL:  database "nothing" does not exist', "3D000", False),
         ("FATAL:  sorry, too many clients already", "53300", True),

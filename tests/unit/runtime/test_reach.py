@@ -41,6 +41,9 @@ SSL_REQUIRED = PsycopgError("connection failed: server does not support SSL, but
 NO_ROOT = PsycopgError('root certificate file "/root/.postgresql/root.crt" does not exist')
 NO_MODE = PsycopgError('connection is bad: invalid sslmode value: "foo"')
 UNENCRYPTED = PostgresError("28000", 'no pg_hba.conf entry for host "::1", user "app", no encryption')
+REJECTED = PsycopgError(
+    'connection failed: FATAL: pg_hba.conf rejects connection for host "::1", user "app", no encryption'
+)
 NO_VALUE = PsycopgError('connection failed: FATAL: invalid value for parameter "search_path"')
 MISTAKES = [UNKNOWN_PARAMETER, TypeError("an integer is required"), NO_OPTION, NO_SSL, SSL_REQUIRED, NO_ROOT,
             NO_MODE, NO_VALUE]  # fmt: skip
@@ -153,7 +156,7 @@ async def test_attempts_are_bounded_and_the_wait_doubles_with_full_jitter(databa
     assert (last.attempt, last.next_s) == (8, None)
 
 
-@pytest.mark.parametrize("error", [PASSWORD, NO_DATABASE, UNENCRYPTED, *MISTAKES], ids=str)
+@pytest.mark.parametrize("error", [PASSWORD, NO_DATABASE, UNENCRYPTED, REJECTED, *MISTAKES], ids=str)
 async def test_what_no_waiting_cures_is_not_tried_again(database, slept, error) -> None:
     """BOOT-3: a mistake in how we are told to connect is none that the database could mend."""
     story = Story(database, Watch(error))
@@ -218,6 +221,7 @@ async def test_what_the_absent_one_said_is_told(database) -> None:
         (PsycopgError("`sslmode` parameter must be one of: disable"), ["verify-full"]),
         (NO_VALUE, ["a parameter of the connection"]),
         (UNENCRYPTED, ["DB_SSL=require"]),
+        (REJECTED, ["DB_SSL=require"]),
         (OSError("[Errno -2] Name or service not known"), ["host name", "DNS"]),
     ],
     ids=str,
