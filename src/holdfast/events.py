@@ -263,7 +263,7 @@ class DatabaseRecovered(Event):
     """The database answers again; the waiting requests go."""
 
     name = "database_recovered"
-    level = "info"
+    level = "warning"  # whoever was told that it is lost reads this: most loggers begin at warning
     database: str
     target: str
     outage_s: float

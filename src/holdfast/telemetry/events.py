@@ -2,8 +2,9 @@
 
 What happens to single requests is told at debug; for the rest there is one line when a database
 is lost, one each ten seconds while it is probed, and one summary when it is back: in the same line,
-or in one of its own as soon as the last of those who waited has been decided. Events arrive from
-any thread.
+or in one of its own as soon as the last of those who waited has been decided. Who reads of the loss
+reads of its end: both are at warning or above, which is all that is seen where nobody has configured
+logging. Events arrive from any thread.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class EventLog:
 
     def _settle(self, outage: Outage | None) -> None:
         if outage is not None:  # in no context: it is not the last request's line
-            Context().run(self._write, "info", "outage_settled", self._figures(outage), None)
+            level = events.DatabaseRecovered.level
+            Context().run(self._write, level, "outage_settled", self._figures(outage), None)
 
     def _probe_level(self, event: events.ReconnectAttempted) -> str:
         """Debug, except for one line each ten seconds of an outage."""

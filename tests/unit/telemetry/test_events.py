@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from holdfast.context import REQUEST, Request
 from holdfast.events import Bus
 from holdfast.telemetry.events import EventLog
 from holdfast.telemetry.incidents import Incidents
+from holdfast.telemetry.loggers import write_to_standard_library
 from holdfast.telemetry.outages import DECIDED_S
 from holdfast.work import events as work
 
@@ -98,8 +100,7 @@ def test_the_end_of_an_outage_sums_up_what_happened_to_requests(bus, book):
     bus.publish(failed(OSError("gone")))
     bus.publish(back())
 
-    level, _, fields, _ = book.of("database_recovered")[0]
-    assert level == "info"
+    _, _, fields, _ = book.of("database_recovered")[0]
     assert fields == {
         "database": "main",
         "target": "db:5432",
@@ -177,8 +178,19 @@ def test_those_who_go_when_it_is_back_are_counted_to_their_own_outage(bus, book)
 
     assert [figures(line) for line in book.of("database_recovered")] == [{}, {}]
     first, second = book.of("outage_settled")
-    assert (first[0], figures(first)) == ("info", {"held": 3, "recovered": 3})
+    assert figures(first) == {"held": 3, "recovered": 3}
     assert figures(second) == {"held": 1, "recovered": 1}
+
+
+def test_who_reads_of_a_loss_reads_of_its_end(bus, clock, caplog):
+    """PRM-3: where nobody has configured logging, as under most servers, nothing below warning is seen."""
+    bus.subscribe(EventLog(write_to_standard_library, Incidents(clock), clock))
+    with caplog.at_level(logging.WARNING):
+        for event in (suspected(), lost(), held("a"), back(), recovered("a")):
+            bus.publish(event)
+
+    told = [message.split(" ", 1)[0] for message in caplog.messages]
+    assert told == ["database_lost", "database_recovered", "outage_settled"]
 
 
 @pytest.mark.parametrize("sign", [suspected(), lost()], ids=["suspected", "lost"])
