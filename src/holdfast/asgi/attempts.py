@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 
 from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.types import Scope
@@ -19,9 +19,14 @@ def fresh(scope: Scope) -> Scope:
 
 
 async def in_own_task(exchange: Exchange, run: Awaitable[None]) -> BaseException | None:
-    """Await *run* in a task with a copy of this context, so that attempts cannot see each other."""
+    """Await *run* in a task with a copy of this context, so that attempts cannot see each other.
+
+    One that is cancelled before its first step is closed.
+    """
     loop = asyncio.get_running_loop()
     task = loop.create_task(_drive(run), context=exchange.context.copy())
+    if isinstance(run, Coroutine):  # when that task has ended: this one may be cut off before
+        task.add_done_callback(lambda _: run.close())
     outer, exchange.task = exchange.task, task
     try:
         await asyncio.wait([task])

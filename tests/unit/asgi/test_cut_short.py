@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from contextvars import copy_context
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from asgi_stage import Client, House, ledger, turns
 
+from holdfast.asgi.attempts import in_own_task
 from holdfast.policy.replay import Commit
 
 
@@ -74,3 +78,19 @@ def test_an_answer_that_has_begun_ends_as_it_is(run, clock) -> None:
     run(story())
 
     assert [one["type"] for one in client.sent] == ["http.response.start"]
+
+
+async def test_an_attempt_that_ends_before_its_first_step_is_closed() -> None:
+    """REQ-2: Python complains of a coroutine that nobody ever awaited."""
+
+    async def run() -> None:
+        raise AssertionError("not to be run")
+
+    exchange: Any = SimpleNamespace(task=None, context=copy_context(), expired=True)
+    never_run = run()
+    attempt = asyncio.ensure_future(in_own_task(exchange, never_run))
+    await turns(1)
+    exchange.task.cancel()  # as its deadline does
+
+    assert await attempt is None
+    assert inspect.getcoroutinestate(never_run) == inspect.CORO_CLOSED
