@@ -31,6 +31,7 @@ from holdfast.databases.watch import Watch
 from holdfast.desk import Desk
 from holdfast.events import BUS, SettingIgnored
 from holdfast.runtime.reach import Patience, reach
+from holdfast.settings.failure import StartFailure
 from holdfast.settings.reading import read_in_code
 from holdfast.settings.settings import Settings
 from holdfast.settings.shared import OTHERWISE
@@ -259,7 +260,10 @@ class Holdfast:
         self.vital.phase = "databases"
         watch = self.start_watch()
         if not starts_without_database(self.settings):
-            await reach(self.registry, watch, patience(self.settings), self._dice)
+            try:
+                await reach(self.registry, watch, patience(self.settings), self._dice)
+            except StartFailure as failure:  # it says all, and some servers print every cause with its stack
+                raise failure.with_traceback(None) from None
         self.vital.phase = "application"
 
     def _waiting(self, name: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from holdfast import Holdfast, Settings
 from holdfast.app import patience, pool_rules, starts_without_database, watchfulness
 from holdfast.context import REQUEST, Request
 from holdfast.faults.verdicts import LOST
+from holdfast.settings.failure import StartFailure
 from holdfast.settings.report import Misconfigured
 
 with warnings.catch_warnings():
@@ -200,6 +202,25 @@ def test_a_startup_that_fails_is_told_as_its_own(hold: Holdfast) -> None:
     hold.install(app)
     with pytest.raises(RuntimeError, match="no licence"), TestClient(app):
         pytest.fail("it must not start")
+
+
+def test_a_database_that_is_absent_is_told_in_words_alone(served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BOOT-4, BOOT-6: servers that print what is raised print its causes and their stacks too."""
+
+    async def reach(*_: Any) -> None:
+        try:
+            raise ConnectionRefusedError("refused")
+        except OSError as error:
+            raise StartFailure("databases", "refused", "Start it.", 69) from error
+
+    monkeypatch.setattr("holdfast.app.reach", reach)
+    monkeypatch.setattr("holdfast.app.starts_without_database", lambda _: False)
+    with pytest.raises(StartFailure, match="Start it") as caught, TestClient(served):
+        pytest.fail("it must not start")
+
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert "in reach" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_installed_outside_all_middleware(hold: Holdfast) -> None:

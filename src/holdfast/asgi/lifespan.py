@@ -7,8 +7,8 @@
 
 An application that raises before it asks for the first message does not support lifespan; one that
 raises later has failed, and a server must be told so first: servers take an exception that comes without
-a word for "unsupported" and serve regardless. Then it is raised all the same, as Starlette does:
-test clients and some servers wait for it.
+a word for "unsupported" and serve regardless. No server needs more to end. Then it is raised all the same,
+as Starlette does: test clients know of a failed start by nothing else.
 """
 
 from __future__ import annotations
@@ -32,12 +32,10 @@ class Steps:
 async def run(app: App, steps: Steps, scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one `lifespan` scope. Raises what failed, ours or the application's, once it is told."""
     first = await receive()
-    try:
-        await steps.begin()
-    except Exception as error:
-        await steps.end()
-        await send({"type": "lifespan.startup.failed", "message": str(error)})
-        raise
+    refusal = await _begun(steps)
+    if refusal is not None:
+        await send({"type": "lifespan.startup.failed", "message": str(refusal)})
+        raise refusal
     inner = _Inner(first, receive, send, steps)
     try:
         await app(scope, inner.receive, inner.send)
@@ -45,6 +43,16 @@ async def run(app: App, steps: Steps, scope: Scope, receive: Receive, send: Send
         await inner.raised(error)
     else:
         await inner.returned()
+
+
+async def _begun(steps: Steps) -> Exception | None:
+    """Why it could not. Returned, because what a server raises when it is told would be chained to it."""
+    try:
+        await steps.begin()
+    except Exception as error:  # noqa: BLE001 - raised once it is told
+        await steps.end()
+        return error
+    return None
 
 
 class _Inner:

@@ -163,15 +163,16 @@ async def test_a_shutdown_that_raises_is_told_and_ours_still_runs() -> None:
     assert log[-2]["message"] == "OSError: disk full"
 
 
+class Refusing(Server):
+    """As hypercorn: what it raises from `send` has to come back to it."""
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "lifespan.startup.failed":
+            raise InterruptedError("failed to start")
+
+
 async def test_a_server_that_refuses_by_raising_is_heard() -> None:
-    """As hypercorn does: what it raises from `send` has to come back to it."""
-
-    class Refusing(Server):
-        async def send(self, message: Any) -> None:
-            await super().send(message)
-            if message["type"] == "lifespan.startup.failed":
-                raise InterruptedError("failed to start")
-
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "mine"})
@@ -179,3 +180,11 @@ async def test_a_server_that_refuses_by_raising_is_heard() -> None:
     log = await Refusing().serve(app)
 
     assert told(log) == ["begin", "end", "lifespan.startup.failed", "failed to start"]
+
+
+async def test_and_prints_nothing_of_ours_with_it() -> None:
+    """BOOT-6: its message has told why already."""
+    log = await Refusing(begin=RuntimeError("no database")).serve(None)
+
+    assert told(log) == ["begin", "end", "lifespan.startup.failed", "failed to start"]
+    assert (log[-1].__cause__, log[-1].__context__) == (None, None)
