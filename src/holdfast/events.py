@@ -239,7 +239,7 @@ class WritesTaken(Event):
     """The database takes writes again; connections of before are replaced."""
 
     name = "writes_taken"
-    level = "info"
+    level = "warning"  # as the end of an outage is
     database: str
     target: str
     refused_s: float
