@@ -58,7 +58,7 @@ def test_it_is_given_though_the_connection_we_ask_on_leads_to_another_server_now
 
     async def story() -> Client:
         await order(before)
-        await turns()
+        await asyncio.sleep(1)  # its answer is kept
         app.store.elsewhere = before.store.rows
         return await order(app)
 
