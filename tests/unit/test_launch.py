@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,31 @@ def test_the_first_signal_stops_in_order(tmp_path: Path, number: signal.Signals)
         assert "app stops" in one.output
         assert status == 0
         assert took < 3
+
+
+BLOCKED = """
+import os
+
+@app.get("/block")
+async def block():
+    print("block begins", flush=True)
+    while not os.path.exists("go on"):
+        time.sleep(0.01)
+"""
+
+
+def test_who_has_connected_by_the_stop_is_served(tmp_path: Path) -> None:
+    """SHD-1: the loop was too busy to let them in; uvloop takes one a turn, and all others were reset."""
+    with run(tmp_path, app=APP + BLOCKED) as one, ExitStack() as stack:
+        stack.enter_context(one.ask("/block"))
+        one.until("block begins")
+        one.process.send_signal(signal.SIGTERM)
+        one.until("SIGTERM: stopping")
+        asking = [stack.enter_context(one.ask("/pool")) for _ in range(20)]
+        (tmp_path / "go on").touch()
+
+        assert {each.recv(65536)[:12] for each in asking} == {b"HTTP/1.1 200"}, one.output
+        assert one.process.wait(WITHIN) == 0
 
 
 @pytest.mark.parametrize("path", ["/stream", "/quiet"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ class Speech:
 
 
 LINGER_S = 0.5
-_TURNS = 4  # of the loop: those who are connected already are seen, accepted and given a protocol
+LET_IN_S = 0.5  # whoever connects without end does not hold the stop
+_TURNS = 4  # of the loop: one who is connected already is seen, accepted and given a protocol
 
 
 class _Lingering:
@@ -44,10 +46,21 @@ class _Lingering:
         return getattr(self._transport, name)
 
 
-def _speaks_websocket(connection: Any) -> bool:
-    """Whether the handshake of a WebSocket has been completed on it; by uvicorn's three protocols."""
+def _handshake(connection: Any) -> bool | None:
+    """Whether the handshake of a WebSocket has been completed on it, by uvicorn's three protocols; None
+    where it speaks HTTP."""
     event = getattr(connection, "handshake_completed_event", None)
-    return bool(event.is_set() if event is not None else getattr(connection, "handshake_complete", False))
+    done = getattr(connection, "handshake_complete", None) if event is None else event.is_set()
+    return None if done is None else bool(done)
+
+
+def _knocks(listener: socket.socket | None) -> bool:
+    """Whether somebody is connected whom the loop has not let in yet."""
+    if listener is None or listener.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(listener.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _NotTold(logging.Filter):
@@ -89,9 +102,10 @@ class Server:
         options = {"log_config": None, "lifespan": "off", "access_log": speech.access_log, **speech.extra}
         self._config = uvicorn.Config(app, **options)
         self._server = uvicorn.Server(self._config)
+        self._listener: socket.socket | None = None
+        self._told: set[Any] = set()  # to go, after their answer
         self._parting: set[Any] = set()
-        self._bringing: set[Any] = set()
-        self._linger_until = 0.0
+        self._bringing: dict[Any, float] = {}  # and until when they are waited for
         self._ticking: asyncio.Task[None] | None = None
 
     async def listen(self, sock: socket.socket) -> None:
@@ -99,45 +113,39 @@ class Server:
         self._config.load()
         self._config.http_protocol_class = patient(self._config.http_protocol_class)
         self._server.lifespan = self._config.lifespan_class(self._config)
+        self._listener = sock
         await self._server.startup(sockets=[sock])
         self._ticking = asyncio.ensure_future(self._server.main_loop())
 
     async def refuse(self) -> None:
-        """Accept no further connection. The system has accepted those in its queue: they are let in first."""
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
+        """Accept no further connection. The system has accepted those in its queue: they are let in first,
+        of which some loops make one a turn."""
+        until = asyncio.get_running_loop().time() + LET_IN_S
+        await self._turns()
+        while _knocks(self._listener) and asyncio.get_running_loop().time() < until:
+            await self._turns()
         for listener in self._server.servers:
             listener.close()
+        await self._turns()  # whoever came last has a protocol, too
 
     def hang_up(self) -> None:
         """Close WebSockets with 1012, idle connections at once, busy ones after their answer.
 
         A WebSocket's connection stays for a moment, so that its client can say goodbye too
         (RFC 6455, section 7.1.1): one that meets a closed connection there reports 1006. So does one
-        on which a request is on its way.
+        on which a request is on its way, or a handshake.
         """
         _NOT_TOLD.parting = True
-        loop = asyncio.get_running_loop()
-        self._linger_until = loop.time() + LINGER_S
-        for connection in list(self._server.server_state.connections):
-            if _speaks_websocket(connection):
-                staying: Any = _Lingering(connection.transport, loop)
-                connection.transport = staying
-                self._parting.add(connection)
-            elif brings_more(connection):
-                self._bringing.add(connection)
-                continue
-            connection.shutdown()
+        self._tell_all()
 
     def parting(self) -> int:
-        """How many connections stay for a moment after `hang_up`. To be asked until there is none."""
+        """How many connections stay for a moment after `hang_up`. To be asked until there is none: one
+        that is new, or has become a WebSocket, is told then."""
         connections = self._server.server_state.connections
+        self._told &= connections
         self._parting &= connections
-        self._bringing &= connections
-        late = asyncio.get_running_loop().time() > self._linger_until
-        for connection in [one for one in self._bringing if late or not brings_more(one)]:
-            self._bringing.discard(connection)
-            connection.shutdown()
+        self._bringing = {one: until for one, until in self._bringing.items() if one in connections}
+        self._tell_all()
         return len(self._parting) + len(self._bringing)
 
     def busy(self) -> int:
@@ -161,3 +169,30 @@ class Server:
         if self._ticking is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticking
+
+    async def _turns(self) -> None:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+
+    def _tell_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        for connection in self._server.server_state.connections - self._told:
+            if not self._stays(connection, loop.time()):
+                self._told.add(connection)
+                self._tell(connection, loop)
+
+    def _stays(self, connection: Any, now: float) -> bool:
+        """Whether it is not told yet, because of what is on its way; not for longer than a moment."""
+        done = _handshake(connection)
+        brings = brings_more(connection) if done is None else not done
+        if brings and now < self._bringing.setdefault(connection, now + LINGER_S):
+            return True
+        self._bringing.pop(connection, None)
+        return False
+
+    def _tell(self, connection: Any, loop: asyncio.AbstractEventLoop) -> None:
+        if _handshake(connection):
+            staying: Any = _Lingering(connection.transport, loop)
+            connection.transport = staying
+            self._parting.add(connection)
+        connection.shutdown()

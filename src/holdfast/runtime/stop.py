@@ -107,7 +107,7 @@ class Stop:
         self.stage.answer_held()
         cancel_at = monotonic() + (self.until - monotonic()) * CANCEL_SHARE
         sockets_until = monotonic() + SOCKETS_S
-        while (self.server.busy() or self.server.parting()) and monotonic() < cancel_at:
+        while (self.server.parting() or self.server.busy()) and monotonic() < cancel_at:
             if monotonic() > sockets_until:
                 for task in self.stage.sockets():
                     task.cancel()

@@ -13,6 +13,10 @@ from holdfast.runtime.port import bind
 from holdfast.runtime.server import Server, Speech
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 class Running:
@@ -165,6 +169,72 @@ async def test_refusing_lets_in_who_is_connected_already() -> None:
         answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 65536), 5)
         assert answer.startswith(b"HTTP/1.1 200")
         client.close()
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+def test_refusing_lets_in_all_of_them(kind: str) -> None:
+    """SHD-1: uvloop makes one of them a turn; the rest of the queue was reset."""
+    loops = pytest.importorskip("uvloop").new_event_loop if kind == "uvloop" else asyncio.new_event_loop
+
+    async def story() -> None:
+        async with Running(hello) as one:
+            clients = [socket.create_connection(("127.0.0.1", one.port)) for _ in range(40)]
+            for client in clients:
+                client.sendall(REQUEST)
+                client.setblocking(False)
+            await one.server.refuse()
+
+            assert len(one.connections) == 40
+            loop = asyncio.get_running_loop()
+            answers = [await asyncio.wait_for(loop.sock_recv(client, 65536), 5) for client in clients]
+            assert {answer[:12] for answer in answers} == {b"HTTP/1.1 200"}
+            for client in clients:
+                client.close()
+
+    with asyncio.Runner(loop_factory=loops) as runner:
+        runner.run(story())
+
+
+async def test_who_comes_after_the_hanging_up_is_told_too() -> None:
+    """SHD-1: one whose protocol was made a turn later was served on in the application's shutdown."""
+    async with Running(hello) as one:
+        one.server.hang_up()
+        assert one.server.parting() == 0
+        asking, asking_writer = await one.connect()
+        silent, silent_writer = await one.connect()
+        asking_writer.write(REQUEST)
+        await until(lambda: len(one.connections) == 2)
+        await until(lambda: one.server.parting() == 0)
+
+        assert (await asyncio.wait_for(asking.read(), 5)).startswith(b"HTTP/1.1 200")
+        assert await asyncio.wait_for(silent.read(), 5) == b""
+        asking_writer.close()
+        silent_writer.close()
+
+
+async def test_a_handshake_under_way_is_waited_for() -> None:
+    """SHD-1: its WebSocket is closed with 1012; at once, its client would be told 500."""
+    released, accepted = asyncio.Event(), asyncio.Event()
+
+    async def socket_of(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        accepted.set()
+        await released.wait()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    async with Running(socket_of, ws="websockets-sansio") as one:
+        reader, writer = await one.connect()
+        writer.write(HANDSHAKE)
+        await asyncio.wait_for(accepted.wait(), 5)
+        one.server.hang_up()
+        assert one.server.parting() == 1
+        released.set()
+
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 101")
+        await until(lambda: one.server.parting() == 0 or not one.connections)
+        assert (await asyncio.wait_for(reader.readexactly(4), 5))[2:] == (1012).to_bytes(2, "big")
+        writer.close()
 
 
 def arrives(writer: asyncio.StreamWriter, request: bytes) -> None:
