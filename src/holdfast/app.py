@@ -162,7 +162,7 @@ class Holdfast:
         while self._undo:
             self._undo.pop()()
         for front in self.fronts:
-            front.leave()
+            front.leave(for_good=self.started_by_hand)
 
     # ---- wiring ---------------------------------------------------------------------------------
 
@@ -240,7 +240,7 @@ class Holdfast:
 
         async def drain() -> None:
             self.vital.draining = True
-            front.stage().door.close()
+            front.stage().door.lock()
             await self.put_away(front, self.settings.shutdown_timeout_s / 4)
 
         async def end() -> None:

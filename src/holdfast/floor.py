@@ -32,6 +32,9 @@ class Floor:
             if database.away:
                 database.end_waits()
 
+    def lock(self) -> None:
+        self._front.stage().door.lock()
+
     def sockets(self) -> set[asyncio.Task[None]]:
         return set(self._hold.sockets)
 

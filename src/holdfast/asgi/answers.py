@@ -129,6 +129,8 @@ class Answers:
         ]
         if told.retry_after is not None:
             headers.append((b"retry-after", str(math.ceil(told.retry_after)).encode()))
+        if told.code == "shutting_down" and exchange.scope.get("http_version", "1.1") < "2":
+            headers.append((b"connection", b"close"))
         origin = request.headers.get(b"origin") if request.headers else None
         headers += await self.cors.headers(exchange.scope, origin)
         start: Message = {"type": "http.response.start", "status": told.status, "headers": headers}

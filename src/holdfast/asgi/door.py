@@ -10,6 +10,7 @@
     postponable   to wait                         keeps its order
     has its turn  answers, fails, or lingers      the next one goes
     stands beside what it asked is answered       goes: its database is there, and had no time for it
+    arrives       the application shuts down      refused, whatever it needs (`entrance.py`)
 
 The owner of a door is the server's loop: every method is called there, and what the watch's
 thread has to say is handed over with `call_soon_threadsafe`. After an outage those who waited go
@@ -56,6 +57,7 @@ class Door:
         self.rules = rules
         self.shut = False  # whether anyone has to ask at all: the one thing the fast path reads
         self.stopping = False
+        self.locked = False  # nobody enters any more
         self.cutting = False  # connections are ended under whoever is left: nobody runs again
         self.waiting = 0
         self.waiting_inside = 0  # of them, those who have been inside
@@ -84,6 +86,11 @@ class Door:
                 waiter.settle(Verdict.STOPPING)
         for waiter in self._beside:
             waiter.settle(Verdict.STOPPING)
+
+    def lock(self) -> None:
+        """The application shuts down: nobody enters it any more, for good."""
+        self.close()
+        self.locked = self.shut = True
 
     def leaves_with(self, undo: Callable[[], None]) -> None:
         """Call *undo* when the door is left."""
@@ -304,7 +311,7 @@ class Door:
             self._advance(line)
 
     def _refresh_shut(self) -> None:
-        self.shut = self.stopping or any(line.database.away or len(line) for line in self._lines.values())
+        self.shut = self.locked or any(line.database.away or len(line) for line in self._lines.values())
 
 
 def _too_late(waiter: Waiter) -> None:

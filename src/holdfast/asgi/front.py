@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from holdfast.asgi.answers import Answers
@@ -131,11 +131,19 @@ class Front:
         live = [] if self._stage is None else list(self._stage.replay.live)
         return [f"{one.request.method} {one.request.path}" for one in live]
 
-    def leave(self) -> None:
-        """The loop ends: nothing is listened to any more."""
-        if self._stage is not None:
-            self._stage.door.leave()
-            self._stage = None
+    def leave(self, *, for_good: bool = False) -> None:
+        """The loop ends: nothing is listened to any more.
+
+        *for_good* says that the process does, too: whoever still comes on this loop is refused. Otherwise
+        the application may be asked again: tests do that, when its lifespan has ended.
+        """
+        stage, self._stage = self._stage, None
+        if stage is None:
+            return
+        stage.door.leave()
+        if for_good:
+            stage.door.lock()
+            self._stage = replace(stage, operations=None)  # the journal is closed
 
     # ---- http -----------------------------------------------------------------------------------
 
@@ -176,6 +184,9 @@ class Front:
     # ---- websocket ------------------------------------------------------------------------------
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._stage is not None and self._stage.door.locked:
+            await send({"type": "websocket.close", "code": 1012, "reason": "shutting down"})
+            return
         request = request_of(scope, self._timeout)
         marked = {**scope, MARK: request}
         if self.state is not None:

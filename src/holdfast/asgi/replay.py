@@ -22,6 +22,7 @@ from holdfast.asgi.attempts import fresh, in_own_task
 from holdfast.asgi.body import Body
 from holdfast.asgi.deadlines import Deadlines
 from holdfast.asgi.door import Door, Turn
+from holdfast.asgi.entrance import Entrance
 from holdfast.asgi.exchange import Exchange
 from holdfast.asgi.journaling import Journaling
 from holdfast.asgi.keyed import Keyed
@@ -84,6 +85,7 @@ class Replay:
         self.needs = Needs()
         self.keys = keys
         self._keyed = Keyed(self)
+        self._entrance = Entrance(self, self._keyed)
         self.postponing = Postponing(self, journaling, place, rules.journal_after)
         self.live: set[Exchange] = set()
         self._registry = registry
@@ -108,7 +110,7 @@ class Replay:
         PROCESS_BUDGET.calls += 1
         self._deadlines.add(exchange)
         try:
-            if (self.door.shut or not request.safe) and not await self._enters(exchange):
+            if (self.door.shut or not request.safe) and not await self._entrance.passes(exchange):
                 return
             error: BaseException | None = None
             try:
@@ -154,14 +156,6 @@ class Replay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _enters(self, exchange: Exchange) -> bool:
-        """Past the key and the door; False when it has been answered instead."""
-        if not exchange.request.safe and not await self._keyed.claims(exchange):
-            return False
-        if self.door.shut and not await self._admitted(exchange):
-            return False
-        return exchange.claim is None or await self._keyed.is_first(exchange)
-
     def _leaves(self, exchange: Exchange) -> None:
         self.give_up_turns(exchange, answered=False)
         if exchange.request.withheld:
@@ -170,18 +164,6 @@ class Replay:
             self._keyed.releases(exchange)
 
     # ---- the door -------------------------------------------------------------------------------
-
-    async def _admitted(self, exchange: Exchange) -> bool:
-        """Wait for what the route is known to need; whether it may enter."""
-        request = exchange.request
-        if self.door.stopping:
-            await self.refuse(exchange, "shutting_down")
-            return False
-        for name in self.needs.of(request.method, request.path):
-            database = self.door.first_shut([name])
-            if database is not None and not await self.waited(exchange, database):
-                return False
-        return True
 
     async def waited(self, exchange: Exchange, database: Database, *, entered: bool = False) -> bool:
         """Wait for *database*; False when the request has been answered, or dropped, instead."""

@@ -4,7 +4,7 @@
     2 refuse      no new connection
     3 hang up     WebSockets closed with 1012, streams told
     4 answer      requests in flight finish; those held are answered 503
-    5 cancel      what is left is cancelled, and awaited, so that its rollback completes
+    5 cancel      nobody enters; what is left is cancelled, and awaited, so that its rollback completes
     6 close       the application's lifespan, our databases, the logs
 
 All of it has to fit into the time allowed; what does not is named, and the exit status is 1.
@@ -39,6 +39,10 @@ class Stage(Protocol):
 
     def answer_held(self) -> None:
         """Nobody waits any more: 503."""
+        ...
+
+    def lock(self) -> None:
+        """Nobody enters the application any more: 503."""
         ...
 
     def sockets(self) -> set[asyncio.Task[None]]:
@@ -117,6 +121,8 @@ class Stop:
         return f"{self.server.busy()} left"
 
     async def _cancel(self) -> str:
+        self.stage.lock()  # whoever came now would run in an application that has shut down
+        await asyncio.sleep(0)  # one whose task has not begun is told; cancelled, it would never begin
         left = self.server.tasks()
         if not left:
             return "nothing"

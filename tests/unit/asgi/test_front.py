@@ -242,6 +242,46 @@ async def test_a_new_loop_gets_a_stage_of_its_own(clock) -> None:
     assert home.front.waiting_for("main") == 0
 
 
+async def test_after_its_lifespan_it_may_be_asked_again(clock) -> None:
+    """Tests of an application do that, on one loop."""
+    home = Home(plain, clock)
+    await home.get("/items")
+    home.front.leave()
+
+    assert (await home.get("/items")).status == 200
+    assert home.built == 2
+
+
+async def test_who_comes_when_the_process_leaves_is_refused(clock) -> None:
+    """SHD-1: it ran in an application that had shut down, and was cancelled with the loop: a bare 500."""
+    home = Home(plain, clock)
+    await home.get("/items")
+    home.front.leave(for_good=True)
+    home.front.leave(for_good=True)
+    late = [await home.get("/items"), await home.get("/items", "POST")]
+
+    assert [(one.status, one.problem["code"]) for one in late] == [(503, "shutting_down")] * 2
+    assert late[0].headers["connection"] == "close"
+    assert home.built == 1
+    assert (await home.get("/_holdfast/health")).status == 200
+
+
+async def test_no_websocket_is_opened_in_an_application_that_shuts_down(clock) -> None:
+    """SHD-1."""
+    ran: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        ran.append(scope)
+
+    home = Home(app, clock)
+    home.front.stage().door.lock()
+    client = Client()
+    await home.front({"type": "websocket", "path": "/chat", "headers": []}, client.receive, client.send)
+
+    assert client.sent == [{"type": "websocket.close", "code": 1012, "reason": "shutting down"}]
+    assert ran == []
+
+
 # ── before the application is there ──────────────────────────────────────────────────────────────
 
 

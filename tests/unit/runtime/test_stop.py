@@ -72,6 +72,9 @@ class Stage:
     def answer_held(self) -> None:
         self._note("answer held")
 
+    def lock(self) -> None:
+        self._note("lock")
+
     def cut(self) -> None:
         self._note("cut")
 
@@ -116,7 +119,7 @@ async def test_the_steps_in_order() -> None:
     scene = Scene()
 
     assert await scene.stop.run() == 0
-    assert scene.log == ["drain", "refuse", "hang up", "tell streams", "answer held", "close", "end"]
+    assert scene.log == ["drain", "refuse", "hang up", "tell streams", "answer held", "lock", "close", "end"]
     assert list(scene.told) == STEPS
     assert scene.told["cancel"] == "nothing"
 
@@ -180,7 +183,7 @@ async def test_what_hangs_is_named_and_the_status_is_one() -> None:
 
 @pytest.mark.parametrize(
     ("breaks_in", "step"),
-    [("drain", "drain"), ("tell streams", "hang up"), ("answer held", "answer")],
+    [("drain", "drain"), ("tell streams", "hang up"), ("answer held", "answer"), ("lock", "cancel")],
 )
 async def test_a_step_that_raises_is_told_and_the_next_one_runs(breaks_in: str, step: str) -> None:
     """SHD-3."""
