@@ -211,6 +211,8 @@ class Holdfast:
         )
         door.open_for(self.registry, loop)
         door.leaves_with(self.registry.listen(lambda one: _hand_over(loop, door, one)))
+        replay.absence.follow(loop)
+        door.leaves_with(replay.absence.leave)
         health = Health(
             self.registry, door, self.vital, self.metrics.render, detailed=not settings.production
         )

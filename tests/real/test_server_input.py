@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,9 +14,11 @@ import aiohttp
 import pytest
 from running import ASYNCPG, Running, Shop, running
 
+from holdfast.asgi.absence import AWAY_S
 from holdfast.drill.postgresql import PostgreSQL
 
 WITHIN = 20.0
+POST = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
 @asynccontextmanager
@@ -179,9 +182,8 @@ async def test_a_client_that_leaves_while_held_frees_its_place_and_runs_nothing(
     async with shop(postgresql) as (one, session):
         await lose(postgresql, session)
         body = json.dumps(order("left")).encode()
-        head = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         _, writer = await asyncio.open_connection("127.0.0.1", one.port)
-        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
         await until_waiting(session, 1)
 
@@ -204,6 +206,32 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_survived(postgr
         assert (await ask(session, "GET", "/items/1"))[0] == 200
 
     assert orders(postgresql) == ["first"]
+
+
+async def test_what_was_sent_while_the_process_slept_by_clients_that_left_changes_nothing(
+    postgresql: PostgreSQL,
+) -> None:
+    """PRF-8: a laptop that was closed; the connections and their ends lie in the system's queues."""
+    async with shop(postgresql) as (one, session):
+        one.process.send_signal(signal.SIGSTOP)
+        try:
+            for number in range(20):
+                _, writer = await asyncio.open_connection("127.0.0.1", one.port)
+                body = json.dumps(order(f"left {number}")).encode()
+                key = b"Idempotency-Key: k-%d\r\n" % number if number % 2 else b""
+                writer.write(POST + key + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+            staying = asyncio.create_task(ask(session, "POST", "/orders", json=order("stayed")))
+            await asyncio.sleep(AWAY_S + 1)  # so long it sleeps: that is the fault
+        finally:
+            one.process.send_signal(signal.SIGCONT)
+
+        assert (await staying)[0] == 201
+        assert (await ask(session, "POST", "/orders", json=order("later")))[0] == 201
+
+    assert orders(postgresql) == ["first", "stayed", "later"]
 
 
 # ── headers ──────────────────────────────────────────────────────────────────────────────────────

@@ -3,7 +3,8 @@
 Messages are read from the server once. What was read is kept up to a bound; past it the request
 can still be served, but not run again. Reading ahead is how a client that left is noticed. While a
 request is held that stops at the bound, unless the body has ended: then only the client's leaving
-can come. What is beyond the bound is read when it is the request's turn (`has_left_beyond`).
+can come. What is beyond the bound is read when it is the request's turn (`has_left_beyond`). A client
+may also have left before anything was read (`has_left_unread`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from holdfast.context import Request
 _DISCONNECT = "http.disconnect"
 _BEYOND_BYTES = 1024 * 1024  # read past the bound to learn whether the client is still there
 _BEYOND_S = 0.05  # and so long it may be silent meanwhile
+_BEYOND_TURNS = 5  # of the loop, where it was too busy to read within that time
 
 
 class BodyTooLongError(Exception):
@@ -135,13 +137,17 @@ class Body:
         """
         if self._ended or self._size <= self._bound:
             return self._gone
-        most = self._size + _BEYOND_BYTES
-        while not self._gone and self._size < most:
-            ahead = self._read_ahead() if self._ahead is None else self._ahead
-            await asyncio.wait([ahead], timeout=_BEYOND_S)
-            if not ahead.done():
-                break
-            self._arrived(ahead)
+        return await self._gone_within(self._size + _BEYOND_BYTES)
+
+    async def has_left_unread(self) -> bool:
+        """Whether the client is gone already, when its request is old though it has just been read.
+
+        As much is read and kept as above. A server reads what came first, and may come to the end of the
+        connection a few turns of its loop later.
+        """
+        if not await self._gone_within(self._size + _BEYOND_BYTES):
+            for _ in range(_BEYOND_TURNS):
+                await asyncio.sleep(0)
         return self._gone
 
     def rewind(self) -> None:
@@ -169,6 +175,16 @@ class Body:
         self._on_gone = None
         if self._ahead is not None:
             self._ahead.cancel()
+
+    async def _gone_within(self, most: int) -> bool:
+        """Read ahead until the client turns out to be gone, nothing comes, or *most* bytes are there."""
+        while not self._gone and self._size < most:
+            ahead = self._read_ahead() if self._ahead is None else self._ahead
+            await asyncio.wait([ahead], timeout=_BEYOND_S)
+            if not ahead.done():
+                break
+            self._arrived(ahead)
+        return self._gone
 
     async def _until_gone(self) -> None:
         """Nothing comes after the last part but that the client leaves, or that we hang up."""

@@ -1,6 +1,7 @@
 """Whether a request may enter the application at all: what is asked before its first attempt.
 
     the application shuts down             refused; what the journal runs ends before (`Holdfast.put_away`)
+    its client left, the loop was away     dropped, where it may write (`absence.py`)
     it has a key that is in use, or bad    answered (`keyed.py`)
     a database that it needs is away       waits at the door
     its key has an answer                  given that
@@ -30,12 +31,15 @@ class Entrance:
         self._keyed = keyed
 
     async def passes(self, exchange: Exchange) -> bool:
-        """Past the key and the door; False when it has been answered instead."""
+        """Past the key and the door; False when it has been answered, or dropped, instead."""
         door = self._replay.door
         if not await self._unlocked(exchange):
             return False
-        if not exchange.request.safe and not await self._keyed.claims(exchange):
-            return False
+        if not exchange.request.safe:
+            if self._replay.absence.lately() and await self._abandoned(exchange):
+                return False
+            if not await self._keyed.claims(exchange):
+                return False
         if door.shut and not await self._admitted(exchange):
             return False
         if exchange.claim is not None and not await self._keyed.is_first(exchange):
@@ -46,6 +50,13 @@ class Entrance:
         if self._replay.door.locked and RERUN not in exchange.scope:
             await self._replay.refuse(exchange, "shutting_down")
             return False
+        return True
+
+    async def _abandoned(self, exchange: Exchange) -> bool:
+        if not await exchange.body.has_left_unread():
+            return False
+        exchange.ended = True
+        self._replay.tell.abandoned(exchange.request)
         return True
 
     async def _admitted(self, exchange: Exchange) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.asgi.absence import Absence
 from holdfast.asgi.answers import Answers
 from holdfast.asgi.attempts import fresh, in_own_task
 from holdfast.asgi.body import Body
@@ -85,6 +86,7 @@ class Replay:
         self.needs = Needs()
         self.keys = keys
         self._keyed = Keyed(self)
+        self.absence = Absence()
         self._entrance = Entrance(self, self._keyed)
         self.postponing = Postponing(self, journaling, place, rules.journal_after)
         self.live: set[Exchange] = set()

@@ -138,6 +138,28 @@ async def test_a_client_that_is_still_there_loses_nothing_by_being_asked_for(par
     body.close()
 
 
+@pytest.mark.parametrize("parts", [1, 3, 60])
+async def test_a_client_that_is_there_loses_nothing_by_being_asked_for_at_first(parts) -> None:
+    """PRF-8, property 19: the same, where nothing has been read."""
+    sent = [bytes([65 + number % 26]) * 40_000 for number in range(parts)]
+    client = Client(*sent)
+    _, body = made(client, bound=100_000)
+
+    assert not await body.has_left_unread()
+    assert client.reads <= 1024 * 1024 // 40_000 + 3
+    assert await reads(body.receive) == b"".join(sent)
+    body.close()
+
+
+async def test_a_client_that_left_before_anything_was_read() -> None:
+    """PRF-8."""
+    client = Client(b"whole")
+    client.leave()
+    _, body = made(client)
+
+    assert await body.has_left_unread()
+
+
 async def test_nobody_asks_where_the_watch_sees_all() -> None:
     client = Client(b"whole")
     _, body = made(client)

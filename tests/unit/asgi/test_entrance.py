@@ -1,4 +1,4 @@
-"""Whether a request may still enter the application while the process stops (SHD-1)."""
+"""Whether a request may still enter the application: the process stops, or has slept (SHD-1, PRF-8)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from asgi_stage import Client, House, answers, reads, turns
 
+from holdfast.asgi.absence import Absence
 from holdfast.asgi.journal_run import SCOPE_KEY as RERUN
 from holdfast.asgi.journal_run import Rerun
+from holdfast.events import RequestAbandoned
 
 
 class Counting:
@@ -101,3 +103,77 @@ def test_the_lock_is_not_lifted_by_a_database_that_comes_back(run, clock) -> Non
         return await house.ask()
 
     assert run(story()).status == 503
+
+
+# ── the loop has been away ───────────────────────────────────────────────────────────────────────
+
+
+async def slept(house: House, seconds: float) -> None:
+    """The house's loop has been away for so long."""
+    house.replay.absence = Absence(house.clock.monotonic)
+    house.replay.absence.follow(asyncio.get_running_loop())
+    house.clock.now += seconds
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_nobody_runs_what_was_sent_while_we_slept_by_clients_that_left(run, clock, method, size) -> None:
+    """PRF-8: writes that land after their client left: 0. A read harms nobody."""
+    app = Counting()
+    house = House(app, clock)
+    client = Client(*[b"x" * min(size, 40_000)] * max(1, size // 40_000))
+    client.leave()
+
+    async def story() -> None:
+        await slept(house, 9.0)
+        await house.ask(method, client=client)
+
+    run(story())
+
+    assert app.runs == (0 if method == "POST" else 1)
+    assert len(house.of(RequestAbandoned)) == (1 if method == "POST" else 0)
+    assert (client.sent == []) == (method == "POST")
+
+
+def test_the_end_of_a_connection_is_waited_for_a_moment(run, clock) -> None:
+    """PRF-8: the server comes to it after the request that lies before it."""
+    app = Counting()
+    house = House(app, clock)
+    client = Client()
+
+    async def story() -> None:
+        await slept(house, 9.0)
+        asyncio.get_running_loop().call_later(0.02, client.leave)
+        await house.ask("POST", client=client)
+
+    run(story())
+
+    assert (app.runs, client.sent) == (0, [])
+
+
+@pytest.mark.parametrize("parts", [(b"",), (b"one ", b"two"), (b"x" * 60_000,) * 30])
+def test_whoever_still_waits_after_that_is_served(run, clock, parts) -> None:
+    app = Counting()
+    house = House(app, clock)
+
+    async def story() -> Client:
+        await slept(house, 9.0)
+        return await house.ask("POST", client=Client(*parts))
+
+    assert run(story()).status == 200
+    assert app.runs == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 2.0])
+def test_while_the_loop_is_there_nobody_is_asked(run, clock, seconds) -> None:
+    house = House(Counting(), clock)
+    client = Client()
+
+    async def story() -> None:
+        await slept(house, seconds)
+        await house.ask("POST", client=client)
+
+    run(story())
+
+    assert client.reads == 1
+    assert clock.now == 1000.0 + seconds
