@@ -70,7 +70,7 @@ class Client:
 
 @asynccontextmanager
 async def client_of(one: Running) -> AsyncIterator[Client]:
-    timeout, connector = aiohttp.ClientTimeout(30), aiohttp.TCPConnector(limit=0)
+    timeout, connector = aiohttp.ClientTimeout(30), aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
     async with aiohttp.ClientSession(one.url, timeout=timeout, connector=connector) as session:
         yield Client(session)
 

@@ -233,7 +233,7 @@ async def test_a_database_that_is_absent_at_start_is_waited_for(postgresql: Post
 async def test_sigterm_during_an_outage_ends_everything_in_order(postgresql: PostgreSQL) -> None:
     """SHD-1, PRF-7: 200 held requests are told, 50 sockets closed with 1012, the exit takes under 2 s."""
     with running(ASYNCPG, ASYNCPG.environment(postgresql)) as one:
-        timeout, connector = aiohttp.ClientTimeout(20), aiohttp.TCPConnector(limit=0)
+        timeout, connector = aiohttp.ClientTimeout(20), aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
         async with aiohttp.ClientSession(one.url, timeout=timeout, connector=connector) as session:
             assert await status_of(session, "/items/1") == 200
             sockets = [await session.ws_connect("/ws") for _ in range(50)]

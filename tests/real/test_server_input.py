@@ -25,7 +25,9 @@ POST = b"POST /orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 async def shop(server: PostgreSQL, **settings: str) -> AsyncIterator[tuple[Running, aiohttp.ClientSession]]:
     """A shop whose routes are known to need their database, and a client without bounds."""
     with running(ASYNCPG, {**ASYNCPG.environment(server), **settings}) as one:
-        connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(WITHIN)
+        # Less than the server's five seconds: else both ends race over connections that fall idle.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
+        timeout = aiohttp.ClientTimeout(WITHIN)
         async with aiohttp.ClientSession(one.url, connector=connector, timeout=timeout) as session:
             assert (await ask(session, "GET", "/items/1"))[0] == 200
             assert (await ask(session, "POST", "/orders", json=order("first")))[0] == 201
