@@ -164,10 +164,12 @@ class Link:
 
     def may_be_cut(self) -> bool:
         """Whether ending what runs on it loses nothing: a request that can be run again, a COMMIT
-        whose outcome can be asked, or nothing of the application's. What serves no request (a job, a
+        whose outcome can be asked, a ping, or nothing of the application's. What serves no request (a job, a
         thread of its own) nobody runs again."""
         if self.committing:
             return self.noted
+        if self.pinging:
+            return True
         if self.request is None:
-            return self.pinging or not self.out
+            return not self.out
         return self.request.may_run_again()

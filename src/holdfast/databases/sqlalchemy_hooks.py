@@ -16,13 +16,14 @@ from sqlalchemy import Connection, event, exc
 
 from holdfast.context import REQUEST, STRAYS, Request
 from holdfast.databases.database import Database
-from holdfast.databases.link import LOOK_AFTER_S, Link
+from holdfast.databases.link import Link
 from holdfast.databases.looking import holds_on
 from holdfast.databases.reading import commits, reads_only
 from holdfast.databases.sqlalchemy_again import ATTEMPTS, exchange, may_send_again
 from holdfast.databases.sqlalchemy_commit import Commits
 from holdfast.databases.sqlalchemy_connect import AWAY, Connecting
 from holdfast.databases.sqlalchemy_driver import EngineDriver
+from holdfast.databases.sqlalchemy_ping import Pings
 from holdfast.databases.sqlalchemy_raw import Past
 from holdfast.events import BUS, StatementSentAgain
 from holdfast.faults.category import Category, Fault, Outcome
@@ -30,8 +31,6 @@ from holdfast.faults.classify import classify
 from holdfast.faults.said import said
 from holdfast.faults.verdicts import READ_ONLY, turns_away
 from holdfast.policy.replay import Commit
-
-PING_AFTER_S = 1.0
 
 POOL_EXHAUSTED = Fault(
     category=Category.OVERLOAD,
@@ -63,6 +62,7 @@ class Hooks:
         self.past = Past(self)
         self.connecting = Connecting(engine.dialect, database, driver, self._not_connected, self.past.sending)
         self.commits = Commits(self)
+        self.pings = Pings(database, networked=driver.networked)
         self._let_in = False  # the database has accepted this engine's name and password before
 
     def install(self) -> None:
@@ -81,6 +81,7 @@ class Hooks:
             setattr(dialect, name, self._rolling_back(getattr(dialect, name), prepared=name != "do_rollback"))
         for name in ("do_close", "do_terminate"):
             setattr(dialect, name, self._closing(getattr(dialect, name)))
+        dialect.do_ping = self.pings.seen(dialect.do_ping)
         dialect.connect = self.connecting.connect
         dialect.get_driver_connection = self.past.lending(dialect.get_driver_connection)
         _hand_on(self.engine, self._acquiring(self.engine.raw_connection))
@@ -294,31 +295,11 @@ class Hooks:
         if request is not None:
             request.ledger.databases.add(database.name)
         link = database.links.get(id(connection)) or self.connecting.welcome(connection)
-        idle = monotonic() - link.used_at
-        gone = link.cut or (idle > LOOK_AFTER_S and link.is_gone())
-        if gone or link.generation != database.generation or database.away:
-            link.abort()
-            raise exc.DisconnectionError
-        if idle > PING_AFTER_S and self.driver.networked:
-            self._ping(link, connection)
+        self.pings.refuse_past(link)
+        self.pings.if_due(link, self._dialect, connection)
         link.out = self._let_in = True
         link.seen = False
         link.request = request
-
-    def _ping(self, link: Link, connection: Any) -> None:
-        link.pinging = True
-        link.began = monotonic()
-        try:
-            alive = self._dialect.do_ping(connection)
-        except Exception as error:
-            link.abort()
-            raise exc.DisconnectionError from error
-        finally:
-            link.began, link.pinging = 0.0, False
-        if not alive:  # SQLAlchemy before 2.1 says so instead of raising
-            link.abort()
-            raise exc.DisconnectionError
-        self.database.heard_at = monotonic()
 
     def _checked_in(self, connection: Any, *_: Any) -> None:
         link = self.database.links.get(id(connection))

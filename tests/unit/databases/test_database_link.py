@@ -130,6 +130,16 @@ def test_what_is_not_at_work_for_anybody_may_be_cut(out: bool, pinging: bool) ->
     assert one.may_be_cut()
 
 
+def test_a_ping_may_be_cut_whomever_it_is_for() -> None:
+    """DB-12: it carries nothing, and who waits for it gets another connection."""
+    request = a_request("POST")
+    request.ledger.sent = 1
+    one = link(request=request)
+    one.pinging = True
+
+    assert one.may_be_cut()
+
+
 def test_a_request_that_cannot_be_run_again_is_not_cut() -> None:
     request = a_request("POST")
     request.ledger.sent = 1
