@@ -71,5 +71,5 @@ def test_each_variable_comes_from_the_highest_layer_that_has_it(
             (folder / name).write_text("".join(f"{key}={value}\n" for key, value in layer.items()))
         found = load(folder, process, default="test", env_file=folder / "explicit")
 
-    assert {**common, **own, **explicit, **process, "APP_ENV": "test"} == found.values
+    assert {**common, **own, **explicit, **process} == found.values
     assert found.problems == ()

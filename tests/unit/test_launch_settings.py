@@ -48,7 +48,12 @@ def test_so_is_one_of_a_package_that_imports_its_application(tmp_path: Path) -> 
         assert "127.0.0.1:9/shop" in one.output
 
 
-THEIRS = {"LOG_FORMAT": "%(message)s", "CLIENT_URL": "*", "DATABASE_URL": "host=db password=hunter2"}
+THEIRS = {
+    "APP_ENV": "qa",
+    "LOG_FORMAT": "%(message)s",
+    "CLIENT_URL": "*",
+    "DATABASE_URL": "host=db password=hunter2",
+}
 
 
 def test_the_applications_own_variables_stop_nobody(tmp_path: Path) -> None:

@@ -199,10 +199,10 @@ def _settings(app_dir: Path, env_file: Path | None) -> Settings:
     from holdfast.settings.settings import Settings
 
     environment = load(app_dir.resolve(), os.environ, default="production", env_file=env_file)
-    settings, problems = Settings.examined(environment.values, sources=environment.sources)
+    settings, problems = Settings.examined(environment.values, environment.app_env, environment.sources)
     wrong = [one for one in problems if one.name.startswith(_JOURNAL_NAMES)]
     if wrong or environment.problems:
-        refused = Misconfigured((*environment.problems, *wrong), environment.app_env)
+        refused = Misconfigured((*environment.problems, *wrong), environment.own)
         print(refused, file=sys.stderr)
         raise typer.Exit(refused.exit_status)
     return settings

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -114,21 +113,11 @@ def missing(declared: Declaration, environ: Mapping[str, str], app_env: str) -> 
         if isinstance(found, tuple):
             return found
         cls = found
-    with _only_given(environ, app_env):
-        return _made(cls, declared, app_env)
-
-
-@contextlib.contextmanager
-def _only_given(environ: Mapping[str, str], app_env: str) -> Iterator[None]:
-    """No `APP_ENV` in the environment for the moment, where it is only assumed: no class may require that."""
-    exported = None if "APP_ENV" in environ else os.environ.pop("APP_ENV", None)
     before = ASSUMED.set(app_env)
     try:
-        yield
+        return _made(cls, declared, app_env)
     finally:
         ASSUMED.reset(before)
-        if exported is not None:
-            os.environ["APP_ENV"] = exported
 
 
 def _example(file: Path) -> tuple[tuple[Line, ...], tuple[Problem, ...]]:

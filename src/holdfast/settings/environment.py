@@ -5,29 +5,34 @@ Reading changes nothing; `export` is the one function that does, on the mapping 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from holdfast.settings.envfile import Line, read_lines, resolved
+from holdfast.settings.parse import app_env as read_app_env
 from holdfast.settings.report import Problem
-from holdfast.settings.settings import APP_ENVS
 
 PROCESS = "process environment"
+_FILE_NAME = re.compile(r"[\w-][\w.-]{0,63}")  # what can only be a part of one
 ASSUMED: ContextVar[str] = ContextVar("ASSUMED", default="production")
 """The environment's name where nobody gave one, while the application's class is judged without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Every variable with where it came from. `values` always hold `APP_ENV`.
+    """Every variable with where it came from: what somebody gave, as it was given.
 
-    `problems` are what no setting can tell: files that could not be read. `assumed` says that
-    nobody named the environment, so the command's default holds and is to be announced.
+    `app_env` is which of our environments it is; `own` what its own file is called by, there or not:
+    `.env.{own}`. `assumed` says that nobody named one, so the command's default holds and is to be
+    announced; it is not among the `values`, for an application may know other names than ours.
+    `problems` are what no setting can tell: files that could not be read.
     """
 
     app_env: str
+    own: str
     assumed: bool
     values: Mapping[str, str] = field(repr=False)
     sources: Mapping[str, str] = field(repr=False)
@@ -40,14 +45,9 @@ class Environment:
         files = ", ".join(one.name for one in self.files) or "no .env file"
         if self.assumed:
             return f"environment: {self.app_env} (assumed: APP_ENV is not set; {files})"
-        return f"environment: {self.app_env} ({files})"
-
-    @property
-    def given(self) -> Mapping[str, str]:
-        """The variables that somebody gave: not `APP_ENV` where it is only assumed."""
-        return {
-            name: value for name, value in self.values.items() if not (self.assumed and name == "APP_ENV")
-        }
+        given = self.values["APP_ENV"].strip()[:40]
+        other = f"APP_ENV is {given!r}; " if given.lower() != self.app_env else ""
+        return f"environment: {self.app_env} ({other}{files})"
 
     def override(self, values: Mapping[str, str], source: str) -> Environment:
         """This environment with *values* over everything else, as command line options are."""
@@ -101,25 +101,44 @@ def load(
 ) -> Environment:
     """Read the files of *folder*, and *env_file* over them; *process* wins over all.
 
-    *default* is the environment's name where `APP_ENV` is not set. A name that is none of the
-    known four is left in `values` for `Settings` to refuse, and no file is read for it.
+    *default* is the environment's name where `APP_ENV` is not set. A usual word for one of the four
+    (`prod`) stands for it, and its file is `.env.prod` or else `.env.production`. A word that nobody
+    can guess is production, with no file but that of the word's own.
     """
     reading = _Reading(process)
     common = reading.add(folder / ".env") if _is_file(folder / ".env") else {}
     explicit = _explicit(reading, env_file)
     chosen = {line.name: line.value or "" for line in explicit}
     given = next((one["APP_ENV"] for one in (process, chosen, common) if one.get("APP_ENV", "").strip()), "")
-    app_env = _known(given) or default
-    own = folder / f".env.{app_env}"
-    if (not given.strip() or _known(given)) and _is_file(own):
-        _agree(reading.add(own), app_env, own.name, reading.problems)
+    word = given.strip() or default
+    own = next((one for name in own_files(word) if _is_file(one := folder / name)), None)
+    if own is not None:
+        _agree(reading.add(own), word, own.name, reading.problems)
     if env_file is not None and explicit:
         reading.lay(env_file, explicit)
     values = {**reading.values, **process}
     sources = {**reading.sources, **dict.fromkeys(process, PROCESS)}
-    values["APP_ENV"] = given if given.strip() and not _known(given) else app_env
+    if given:
+        values["APP_ENV"] = given
+    called = (own.name if own is not None else next(reversed(own_files(word)), "")).removeprefix(".env.")
     files, problems = tuple(reading.files), tuple(reading.problems)
-    return Environment(app_env, not given.strip(), values, sources, files, problems)
+    app_env = known(word) or "production"
+    return Environment(app_env, called, not given, values, sources, files, problems)
+
+
+def own_files(word: str) -> tuple[str, ...]:
+    """The names of the one file that is an environment's own, in the order in which they are tried: by the
+    *word* that was given, and by our name for it."""
+    words = dict.fromkeys((word, word.lower(), known(word) or ""))
+    return tuple(f".env.{one}" for one in words if _FILE_NAME.fullmatch(one))
+
+
+def known(word: str) -> str | None:
+    """Which of our environments *word* names; None for a word that nobody can guess."""
+    try:
+        return read_app_env(word)
+    except ValueError:
+        return None
 
 
 def export(environment: Environment, into: MutableMapping[str, str]) -> None:
@@ -138,16 +157,11 @@ def _explicit(reading: _Reading, env_file: Path | None) -> list[Line]:
     return []
 
 
-def _agree(held: Mapping[str, str], app_env: str, file: str, problems: list[Problem]) -> None:
+def _agree(held: Mapping[str, str], word: str, file: str, problems: list[Problem]) -> None:
     other = held.get("APP_ENV", "").strip()
-    if other and other.lower() != app_env:
-        wrong = f"is {other[:40]!r} in {file}, which is read because it is {app_env!r}"
-        problems.append(Problem("APP_ENV", wrong, "which environment this is", app_env, file))
-
-
-def _known(given: str) -> str | None:
-    word = given.strip().lower()
-    return word if word in APP_ENVS else None
+    if other and (known(other) or other.lower()) != (known(word) or word.lower()):
+        wrong = f"is {other[:40]!r} in {file}, which is read because it is {word[:40]!r}"
+        problems.append(Problem("APP_ENV", wrong, "which environment this is", word[:40], file))
 
 
 def _is_file(path: Path) -> bool:

@@ -7,7 +7,8 @@
         jwt_secret: Secret
 
 The rules of production hold unless another environment is named: by the validation context
-(`{"app_env": "test"}`), by `APP_ENV`, or by the `.env` of the working directory.
+(`{"app_env": "test"}`), by `APP_ENV`, or by the `.env` of the working directory. A name that is none
+of ours, nor a usual word for one (`dev`, `testing`), is taken for production.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from holdfast.faults.redact import redact_text
 from holdfast.settings import parse
-from holdfast.settings.environment import ASSUMED, load
+from holdfast.settings.environment import ASSUMED, known, load
 
 
 class _Url(str):
@@ -42,8 +43,8 @@ def _refuse(kind: str, wrong: str) -> NoReturn:
 def _in_production(info: ValidationInfo) -> bool:
     context: Any = info.context
     told = context.get("app_env") if isinstance(context, dict) else None
-    name = str(told or os.environ.get("APP_ENV", "")).strip().lower()
-    return (name or _named_by_a_file()) == "production"
+    name = str(told or os.environ.get("APP_ENV", "")).strip()
+    return (known(name) if name else _named_by_a_file()) in {"production", None}
 
 
 def _named_by_a_file() -> str:

@@ -31,6 +31,14 @@ _LEVELS = {
     "notice": "info",
     "success": "info",
 }
+APP_ENVS = ("development", "staging", "production", "test")
+_APP_ENVS = {
+    "dev": "development",
+    "local": "development",
+    "stage": "staging",
+    "prod": "production",
+    "testing": "test",
+}
 _NUMBERED = ("debug", "debug", "info", "warning", "error", "critical")  # 10 is debug, 20 is info
 _HUMAN = frozenset({"console", "text", "plain", "pretty"})
 _DURATION = re.compile(r"([0-9]{1,12})\s*(ms|s|min|h)", re.ASCII)
@@ -157,6 +165,12 @@ def choice(*words: str) -> Callable[[str], str]:
         raise ValueError(f"must be {listed}" + (f"; did you mean {near}?" if near else ""))
 
     return read
+
+
+def app_env(given: str) -> str:
+    """One of the four environments, and the usual other words for them."""
+    word = given.strip().lower()
+    return choice(*APP_ENVS)(_APP_ENVS.get(word, word))
 
 
 def log_format(given: str) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from holdfast.settings.declared import declaration, missing
-from holdfast.settings.environment import PROCESS, Environment, export, load
+from holdfast.settings.environment import PROCESS, Environment, export, load, own_files
+from holdfast.settings.parse import APP_ENVS
 from holdfast.settings.report import Misconfigured, Problem
-from holdfast.settings.settings import APP_ENVS, Settings
+from holdfast.settings.settings import Settings
 from holdfast.settings.shared import COMMAND_LINE
 
 _ENV_FILES = (".env", *(f".env.{one}" for one in APP_ENVS))
@@ -59,9 +60,10 @@ def read_environment(
     Raises `Misconfigured` with every problem of files, settings and declaration; *environ* has
     been written then as well, for the application's own settings class is made from it.
     """
-    found = load(wanted.holder(*_ENV_FILES), environ, default=wanted.default, env_file=wanted.env_file)
+    own = own_files(environ.get("APP_ENV", "").strip())
+    found = load(wanted.holder(*_ENV_FILES, *own), environ, default=wanted.default, env_file=wanted.env_file)
     environment = found.override(wanted.options, COMMAND_LINE)
-    settings, problems = Settings.examined(environment.values, sources=environment.sources)
+    settings, problems = Settings.examined(environment.values, environment.app_env, environment.sources)
     example = wanted.holder(".env.example")
     # Looked for upwards too, and the project is usually above its modules.
     project = wanted.folder if (wanted.folder / "pyproject.toml").is_file() else wanted.modules
@@ -70,7 +72,7 @@ def read_environment(
     if isinstance(declared.settings, str) and str(wanted.modules) not in sys.path:
         sys.path.insert(0, str(wanted.modules))
     before_import(settings)
-    lacking = missing(declared, environment.given, environment.app_env)
+    lacking = missing(declared, environment.values, environment.app_env)
     _refuse(environment, (*problems, *declared.problems), lacking)
     return environment, declared.completed(settings)
 
@@ -88,11 +90,13 @@ def read_in_code(
     Raises `Misconfigured` as `read_environment` does.
     """
     environment = load(folder, process, default="production")
-    ours, problems = Settings.examined(environment.values, sources=environment.sources, listens=False)
+    ours, problems = Settings.examined(
+        environment.values, environment.app_env, environment.sources, listens=False
+    )
     declared = declaration(folder, settings)
     before_import(ours)
     needs = declared.settings is not None
-    lacking = missing(declared, environment.given, environment.app_env) if needs else ()
+    lacking = missing(declared, environment.values, environment.app_env) if needs else ()
     unseen = tuple(_unseen(one, environment) for one in lacking)
     _refuse(environment, (*problems, *declared.problems), unseen)
     return declared.completed(ours)
@@ -110,4 +114,4 @@ def _refuse(environment: Environment, problems: tuple[Problem, ...], lacking: tu
     told = {one.name for one in problems}
     everything = (*environment.problems, *problems, *(one for one in lacking if one.name not in told))
     if everything:
-        raise Misconfigured(everything, environment.app_env)
+        raise Misconfigured(everything, environment.own)

@@ -18,7 +18,6 @@ from holdfast.settings.report import Misconfigured, Problem, may_show
 from holdfast.settings.shared import OTHERWISE, Ignored, may_be_theirs
 
 _OURS = "HOLDFAST_"
-APP_ENVS = ("development", "staging", "production", "test")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Settings:
 
     app_env: str = _is(
         "production",
-        Setting("APP_ENV", parse.choice(*APP_ENVS), "which environment this is", "production"),
+        Setting("APP_ENV", parse.app_env, "which environment this is", "production"),
     )
     host: str = _is("127.0.0.1", Setting("HOST", parse.text, "address to listen on", "127.0.0.1"))
     port: int = _is(8000, Setting("PORT", _PORT, "port to listen on", "8000"))
@@ -289,7 +288,7 @@ class Settings:
         """The settings, with the default for whatever could not be read, and all problems.
 
         What is wrong under a name that applications use for their own is `ignored`, and no problem;
-        so is `PORT` where it is not we who *listens*.
+        so is `PORT` where it is not we who *listens*. An `APP_ENV` that is ignored is production.
         """
         where = sources or {}
         values: dict[str, Any] = {"app_env": app_env} if app_env else {}
@@ -303,6 +302,7 @@ class Settings:
                 values[attribute] = setting.read(given)
             except ValueError as error:
                 wrong, source = _quoted(setting, given, error), where.get(setting.name, "")
+                values.pop(attribute, None)  # *app_env* is for whoever said nothing
                 if may_be_theirs(setting.name, source, listens=listens):
                     ignored.append(Ignored(setting.name, wrong, OTHERWISE[setting.name], source))
                 else:
@@ -311,7 +311,7 @@ class Settings:
         if "db_pool_min" not in values:  # a default gives way to what somebody set
             settings = replace(settings, db_pool_min=min(settings.db_pool_min, settings.db_pool_max))
         problems.extend(_unknown(environ, where))
-        unread = {one.name for one in problems} | {one.name for one in ignored}
+        unread = {one.name for one in problems} | {one.name for one in ignored if one.name != "APP_ENV"}
         for names, wrong in _contradictions(settings):
             # What could not be read has its default here, and that contradicts nobody.
             if unread.isdisjoint(KNOWN[name].name for name in names):

@@ -1,6 +1,6 @@
 """Names of variables that applications use for their own: what is not understood there stops nobody.
 
-Not among them: `HOLDFAST_*`, which are ours alone; `APP_ENV`; where we listen; the pool and its
+Not among them: `HOLDFAST_*`, which are ours alone; where we listen; the pool and its
 encryption (`DB_*`) and who sees the diagnostics, where a default in place of what was meant does harm.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 COMMAND_LINE = "command line"
 
 OTHERWISE: Mapping[str, str] = {
+    "APP_ENV": "production",
     "PORT": "the server listens where it was told to",
     "DATABASE_URL": "databases are reached as the application makes their engines",
     "MAX_RETRY_ATTEMPTS": "3",

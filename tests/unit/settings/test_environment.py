@@ -23,7 +23,7 @@ def test_the_process_wins_over_its_environments_file_and_that_over_the_common_on
     (tmp_path / ".env.production").write_text("A=own\nB=own\n")
     found = loaded(tmp_path, {"A": "process"})
 
-    assert found.values == {"A": "process", "B": "own", "C": "common", "APP_ENV": "production"}
+    assert found.values == {"A": "process", "B": "own", "C": "common"}
     assert found.sources == {"A": PROCESS, "B": ".env.production", "C": ".env"}
     assert [one.name for one in found.files] == [".env", ".env.production"]
 
@@ -66,17 +66,79 @@ def test_an_explicit_file_names_the_environment_and_may_be_a_pipe(tmp_path: Path
         ({"APP_ENV": "test"}, "APP_ENV=staging", "test", False),
         ({"APP_ENV": "Development"}, "", "development", False),
         ({"APP_ENV": " "}, "", "production", True),
+        ({"APP_ENV": " "}, "APP_ENV=dev", "development", False),
+        ({"APP_ENV": "PROD"}, "", "production", False),
+        ({"APP_ENV": "dev"}, "", "development", False),
+        ({"APP_ENV": "local"}, "", "development", False),
+        ({"APP_ENV": "stage"}, "", "staging", False),
+        ({"APP_ENV": "testing"}, "", "test", False),
+        ({"APP_ENV": "qa"}, "", "production", False),
     ],
 )
 def test_the_environments_name_comes_from_the_process_then_the_common_file_then_the_command(
     tmp_path: Path, process: dict[str, str], common: str, expected: str, assumed: bool
 ) -> None:
-    """ENV-1."""
+    """ENV-1: and the usual other words for the four are read; one that nobody can guess is production."""
     (tmp_path / ".env").write_text(common)
     found = loaded(tmp_path, process)
+    settings, problems = Settings.examined(found.values, found.app_env)
 
     assert (expected, assumed) == (found.app_env, found.assumed)
-    assert expected == found.values["APP_ENV"]
+    assert (expected, ()) == (settings.app_env, problems)
+
+
+@pytest.mark.parametrize("given", ["prod", "dev", "Development", "QA", "  production"])
+def test_the_application_sees_its_environments_name_as_it_was_given(tmp_path: Path, given: str) -> None:
+    """PRM-5: it may know other words than ours, and only those."""
+    process = {"APP_ENV": given}
+    read_environment(wanted(tmp_path), process)
+
+    assert process == {"APP_ENV": given}
+
+
+def test_a_name_that_nobody_gave_is_not_given_to_the_application(tmp_path: Path) -> None:
+    """PRM-5: to an application of `prod`, `dev` and `test` there is no `production`."""
+    process: dict[str, str] = {}
+    environment, settings = read_environment(wanted(tmp_path), process)
+
+    assert (environment.assumed, settings.app_env) == (True, "production")
+    assert process == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "read"),
+    [
+        ("prod", "prod production", ["prod"]),
+        ("prod", "production", ["production"]),
+        ("PROD", "prod production", ["prod"]),
+        ("production", "prod production", ["production"]),
+        ("Production", "Production production", ["Production"]),
+        ("qa", "qa production", ["qa"]),
+        ("qa", "production", []),
+        ("", "prod production", ["production"]),
+    ],
+)
+def test_an_environments_own_file_is_called_by_the_name_that_was_given_or_by_ours(
+    tmp_path: Path, given: str, there: str, read: list[str]
+) -> None:
+    """ENV-1: one file, never two; and what is meant for production is not read for a word like `qa`."""
+    for one in there.split():
+        (tmp_path / f".env.{one}").touch()
+    found = loaded(tmp_path, {"APP_ENV": given})
+
+    assert [f".env.{one}" for one in read] == [one.name for one in found.files]
+
+
+def test_a_file_is_named_for_mending_that_would_be_read(tmp_path: Path) -> None:
+    """ENV-3."""
+    problem = {"HOLDFAST_MAX_WATING": "1"}
+    for given, there, own in (("prod", "prod", "prod"), ("prod", "qa", "production"), ("qa", "", "qa")):
+        (tmp_path / f".env.{there}").touch()
+        with pytest.raises(Misconfigured) as refused:
+            read_environment(wanted(tmp_path), {"APP_ENV": given, **problem})
+        (tmp_path / f".env.{there}").unlink()
+
+        assert f".env.{own}, and start again" in refused.value.action
 
 
 def test_a_name_that_nobody_gave_is_announced(tmp_path: Path) -> None:
@@ -86,25 +148,42 @@ def test_a_name_that_nobody_gave_is_announced(tmp_path: Path) -> None:
     )
     (tmp_path / ".env").touch()
     assert loaded(tmp_path, {"APP_ENV": "staging"}).announcement == "environment: staging (.env)"
+    assert (
+        loaded(tmp_path, {"APP_ENV": "prod"}).announcement
+        == "environment: production (APP_ENV is 'prod'; .env)"
+    )
 
 
-@pytest.mark.parametrize("name", ["prodution", "../secrets", "local"])
-def test_an_unknown_name_reads_no_file_and_is_refused_by_the_settings(tmp_path: Path, name: str) -> None:
-    """ENV-1."""
+@pytest.mark.parametrize("name", ["prodution", "../secrets", "/../x/../.env.production", "x" * 5000, "qa\n"])
+def test_an_unknown_name_reads_no_file_of_others_and_is_told(tmp_path: Path, name: str) -> None:
+    """ENV-1, PRM-3, PRM-5: and the strict rules of production hold."""
     (tmp_path / ".env.production").write_text("A=own\n")
-    found = loaded(tmp_path, {"APP_ENV": name})
+    process = {"APP_ENV": name}
+    _, settings = read_environment(
+        Wanted(folder=tmp_path, default="development", app_dir=tmp_path / "src"), process
+    )
+    (ignored,) = settings.ignored
 
-    assert "A" not in found.values
-    with pytest.raises(Misconfigured, match="must be development, staging, production or test"):
-        Settings.from_environment(found.values)
+    assert process == {"APP_ENV": name}
+    assert settings.production
+    assert (ignored.name, ignored.otherwise, ignored.source) == ("APP_ENV", "production", PROCESS)
+    assert "must be development, staging, production or test" in ignored.wrong
+    with pytest.raises(Misconfigured, match="shorter than 32 characters in production"):
+        read_environment(wanted(tmp_path), {**process, "HOLDFAST_JOURNAL_KEY": "short"})
 
 
 def test_a_file_that_names_another_environment_than_its_own_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env.production").write_text("APP_ENV=development\n")
     found = loaded(tmp_path)
 
-    assert found.values["APP_ENV"] == "production"
+    assert found.app_env == "production"
     assert "'development' in .env.production" in found.problems[0].wrong
+
+
+def test_a_file_may_name_its_own_environment_by_another_word(tmp_path: Path) -> None:
+    (tmp_path / ".env.prod").write_text("APP_ENV=production\n")
+
+    assert loaded(tmp_path, {"APP_ENV": "prod"}).problems == ()
 
 
 def test_a_line_that_cannot_be_read_is_named_and_not_quoted(tmp_path: Path) -> None:
@@ -155,7 +234,7 @@ def test_reading_leaves_the_process_as_it_was_and_exporting_does_not(tmp_path: P
 
     export(found, process)
 
-    assert process == {"PATH": "/bin", "HOLDFAST_TEST_ONLY": "1", "APP_ENV": "production"}
+    assert process == {"PATH": "/bin", "HOLDFAST_TEST_ONLY": "1"}
 
 
 def test_options_of_the_command_line_win_over_everything(tmp_path: Path) -> None:
@@ -182,7 +261,7 @@ def test_the_whole_phase_returns_settings_and_exports(tmp_path: Path) -> None:
 
     assert (settings.host, settings.port, settings.max_wait_s) == ("0.0.0.0", 9001, 0.005)
     assert (settings.app_env, environment.assumed) == ("development", True)
-    assert (process["SHOP"], process["APP_ENV"]) == ("1", "development")
+    assert (process["SHOP"], "APP_ENV" in process) == ("1", False)
 
 
 def test_the_whole_phase_tells_everything_wrong_at_once(tmp_path: Path) -> None:

@@ -93,6 +93,15 @@ def test_a_short_secret_is_refused_in_production_only(monkeypatch: pytest.Monkey
     assert TypeAdapter(Secret).validate_python(STRONG, context={"app_env": "production"})
 
 
+def test_other_words_for_an_environment_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENV-4: and one that nobody can guess is production, the strict one."""
+    for word in ("prod", "PROD", "qa"):
+        monkeypatch.setenv("APP_ENV", word)
+        assert refusal(Secret, "short") == SHORT
+    monkeypatch.setenv("APP_ENV", "testing")
+    assert TypeAdapter(Secret).validate_python("short")
+
+
 def test_an_empty_secret_is_refused_everywhere() -> None:
     assert refusal(Secret, "") == "is empty"
 

@@ -94,7 +94,6 @@ WRONG = [
     ("HOLDFAST_START_WITHOUT_DATABASE", "maybe", "must be true or false"),
     ("HOLDFAST_ERROR_FORMAT", "simpel", "did you mean simple?"),
     ("HOLDFAST_REPLAY_BODY_BYTES", "lots", "a number of bytes"),
-    ("APP_ENV", "prodution", "did you mean production?"),
     ("DB_SSL", "requird", "must be true, false or one of"),
     ("DB_POOL_MAX", "0", "at least 1"),
     ("DB_STATEMENT_TIMEOUT", "soon", "a whole number of milliseconds"),
@@ -117,6 +116,7 @@ WRONG = [
 ]
 
 THEIRS = [
+    ("APP_ENV", "prodution", "did you mean production?"),
     ("LOG_FORMAT", "%(message)s", "is '%(message)s' but must be human or json"),
     ("LOG_LEVEL", "chatty", "debug, info, warning, error or critical"),
     ("DATABASE_URL", "host=db dbname=shop password=hunter2", "must be a URL such as"),
