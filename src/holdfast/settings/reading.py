@@ -22,8 +22,9 @@ class Wanted:
     """What a command asks of the environment.
 
     *folder* is where the project's files are, *app_dir* where its modules are, if elsewhere.
-    *default* is the environment's name where nobody gave one; *options* are variables given on
-    the command line; *settings* is the application's class when it was handed over in code.
+    *default* is the environment's name where nobody gave one; *options* are settings of ours that were
+    given on the command line, by their variables; *settings* is the application's class when it was
+    handed over in code.
     """
 
     folder: Path
@@ -57,6 +58,8 @@ def read_environment(
 
     *before_import* is told our settings, right or wrong, before the application's class is imported:
     with it may come the application itself, and its engines.
+    Options are said to us alone: the application does not see them, though one for a `PORT` that
+    `.env.example` names is what was asked for.
     Raises `Misconfigured` with every problem of files, settings and declaration; *environ* has
     been written then as well, for the application's own settings class is made from it.
     """
@@ -68,11 +71,12 @@ def read_environment(
     # Looked for upwards too, and the project is usually above its modules.
     project = wanted.folder if (wanted.folder / "pyproject.toml").is_file() else wanted.modules
     declared = declaration(project, wanted.settings, example=example)
-    export(environment, environ)
+    export(found, environ)
     if isinstance(declared.settings, str) and str(wanted.modules) not in sys.path:
         sys.path.insert(0, str(wanted.modules))
     before_import(settings)
-    lacking = missing(declared, environment.values, environment.app_env)
+    port = {name: value for name, value in wanted.options.items() if name == "PORT"}
+    lacking = missing(declared, {**port, **found.values}, found.app_env)
     _refuse(environment, (*problems, *declared.problems), lacking)
     return environment, declared.completed(settings)
 

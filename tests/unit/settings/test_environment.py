@@ -261,7 +261,18 @@ def test_the_whole_phase_returns_settings_and_exports(tmp_path: Path) -> None:
 
     assert (settings.host, settings.port, settings.max_wait_s) == ("0.0.0.0", 9001, 0.005)
     assert (settings.app_env, environment.assumed) == ("development", True)
-    assert (process["SHOP"], "APP_ENV" in process) == ("1", False)
+    assert process == {"HOLDFAST_MAX_WAIT_MS": "5", "PORT": "9001", "SHOP": "1"}
+
+
+@pytest.mark.parametrize("given", [{}, {"LOG_LEVEL": "INFO", "PORT": "4444", "HOST": "0.0.0.0"}])
+def test_options_are_said_to_us_and_not_to_the_application(tmp_path: Path, given: dict[str, str]) -> None:
+    """ENV-1, PRM-5: its `LOG_LEVEL` may have words of its own, and its `PORT` be another one."""
+    process = dict(given)
+    options = {"LOG_LEVEL": "debug", "PORT": "1234", "HOST": "127.0.0.2"}
+    _, settings = read_environment(Wanted(folder=tmp_path, default="production", options=options), process)
+
+    assert (settings.log_level, settings.port, settings.host) == ("debug", 1234, "127.0.0.2")
+    assert process == given
 
 
 def test_the_whole_phase_tells_everything_wrong_at_once(tmp_path: Path) -> None:
@@ -280,6 +291,16 @@ def test_the_whole_phase_tells_everything_wrong_at_once(tmp_path: Path) -> None:
         "SHOP_DSN",
     ]
     assert "PORT is 'http' but must be a whole number (from .env)" in str(refused.value)
+
+
+def test_an_option_is_the_port_that_the_application_declares_and_nothing_else(tmp_path: Path) -> None:
+    """ENV-1, ENV-2: of what the application reads itself it sees no option."""
+    (tmp_path / ".env.example").write_text("PORT=8000\nLOG_LEVEL=INFO\n")
+    options = {"PORT": "9001", "LOG_LEVEL": "debug"}
+    with pytest.raises(Misconfigured) as refused:
+        read_environment(Wanted(folder=tmp_path, default="production", options=options), {})
+
+    assert [one.name for one in refused.value.problems] == ["LOG_LEVEL"]
 
 
 def test_a_port_that_the_application_declares_has_no_default(tmp_path: Path) -> None:
