@@ -23,6 +23,7 @@ from holdfast.settings.words import masked, passwords, without_traces
 _WRITTEN = frozenset({"value_error", "assertion_error"})  # messages that the application wrote
 _KINDS = frozenset(get_args(ErrorType)) - _WRITTEN  # those that the library wrote
 _QUOTING = frozenset({"uuid_parsing", "json_invalid"})  # its words that quote a sign or tell a length
+_LISTING = frozenset({"literal_error", "enum"})  # its words list what the class allows, and quote nothing
 _REFUSED = "is refused by the settings class"
 _DEEPEST = 8  # groups in groups that are looked through for secrets
 _A_SECRET = "<32 or more random characters>"  # noqa: S105 - what stands in place of one
@@ -186,7 +187,8 @@ def _wrong(found: dict[str, Any], secret: bool, secrets: tuple[str, ...]) -> str
     if kind in _KINDS:
         if secret and kind in _QUOTING:
             return _REFUSED
-        words = masked(words, (*refused, *secrets))
+        listed = kind in _LISTING and not secret  # `debug` is refused where `DEBUG` is what is wanted
+        words = masked(words, secrets if listed else (*refused, *secrets))
     else:
         literal = _is_literal(found, words)
         if secret and not literal:

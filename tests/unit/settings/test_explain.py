@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -257,6 +258,28 @@ def test_a_value_without_a_secret_name_is_masked_in_another_case_too(monkeypatch
     monkeypatch.setenv("PEPPER", "Hunter2")
 
     assert lines(Shop) == ["PEPPER is refused: *** will not do"]
+
+
+def test_what_is_allowed_is_told_though_it_was_given_in_another_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENV-3: a list of the class's own words is made from no value; a secret's is masked all the same."""
+
+    class Level(Enum):
+        LOUD = "DEBUG"
+        CALM = "INFO"
+
+    class Shop(BaseSettings):
+        log_level: Literal["DEBUG", "INFO"]
+        other_level: Level
+        shop_token: Literal["DEBUG", "hunter2"]
+
+    for name, value in {"LOG_LEVEL": "info", "OTHER_LEVEL": "Info", "SHOP_TOKEN": "HUNTER2"}.items():
+        monkeypatch.setenv(name, value)
+
+    assert [one.partition(" |")[0] for one in lines(Shop)] == [
+        "LOG_LEVEL should be 'DEBUG' or 'INFO'",
+        "OTHER_LEVEL should be 'DEBUG' or 'INFO'",
+        "SHOP_TOKEN should be 'DEBUG' or '***'",
+    ]
 
 
 def test_words_that_stand_in_the_code_are_told_of_a_secret_too(monkeypatch: pytest.MonkeyPatch) -> None:
