@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from dotenv import load_dotenv
 
 from holdfast.settings.environment import PROCESS, Environment, export, load
 from holdfast.settings.reading import Wanted, read_environment
@@ -215,6 +216,23 @@ def test_files_are_read_as_python_dotenv_reads_them(tmp_path: Path) -> None:
     assert values["C"] == "x # y-none"
     assert "D" not in values
     assert (values["E"], values["F"]) == ("", "process")
+
+
+def test_whatever_its_quotes_a_value_is_what_python_dotenv_makes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PRM-5: it replaces names in single quotes too, and a name of the process's by the process's value."""
+    file = tmp_path / ".env"
+    file.write_text(
+        "A='single # ${SHOP_HOME} x' # why\nB=\"double ${SHOP_HOME}\"\nC=plain ${SHOP_HOME} # why\n"
+        "D='two\nlines ${NOWHERE:-none}'\nE=\\${SHOP_HOME}\nF='a\\'b ${A}'\nSHOP_HOME=file\nG=$SHOP_HOME\n"
+    )
+    monkeypatch.setattr(os, "environ", {"SHOP_HOME": "/process"})
+    ours = dict(loaded(tmp_path, dict(os.environ)).values)
+    load_dotenv(file)
+
+    assert ours == os.environ
+    assert ours["A"] == "single # /process x"
 
 
 def test_a_folder_of_that_name_is_not_taken_for_a_file(tmp_path: Path) -> None:
