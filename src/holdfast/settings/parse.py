@@ -34,6 +34,7 @@ _LEVELS = {
 APP_ENVS = ("development", "staging", "production", "test")
 _APP_ENVS = {
     "dev": "development",
+    "develop": "development",
     "local": "development",
     "stage": "staging",
     "prod": "production",
@@ -71,11 +72,11 @@ _PLACEHOLDER_BEGINNINGS = (
 )
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The one of *known* that *word* was probably meant to be, or None."""
     import difflib  # only a mistake pays for it
 
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return found[0] if found else None
 
 
@@ -167,10 +168,19 @@ def choice(*words: str) -> Callable[[str], str]:
     return read
 
 
+class Mistyped(ValueError):
+    """What was meant is plain: it is nobody's own word."""
+
+
 def app_env(given: str) -> str:
-    """One of the four environments, and the usual other words for them."""
+    """One of the four environments, and the usual other words for them. Raises `Mistyped` for a slip."""
     word = given.strip().lower()
-    return choice(*APP_ENVS)(_APP_ENVS.get(word, word))
+    try:
+        return choice(*APP_ENVS)(_APP_ENVS.get(word, word))
+    except ValueError as error:
+        if word.isalpha() and nearest(word, (*APP_ENVS, *_APP_ENVS), cutoff=0.8):
+            raise Mistyped(*error.args) from None
+        raise
 
 
 def log_format(given: str) -> str:

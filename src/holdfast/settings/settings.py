@@ -303,7 +303,8 @@ class Settings:
             except ValueError as error:
                 wrong, source = _quoted(setting, given, error), where.get(setting.name, "")
                 values.pop(attribute, None)  # *app_env* is for whoever said nothing
-                if may_be_theirs(setting.name, source, listens=listens):
+                slip = isinstance(error, parse.Mistyped)
+                if not slip and may_be_theirs(setting.name, source, listens=listens):
                     ignored.append(Ignored(setting.name, wrong, OTHERWISE[setting.name], source))
                 else:
                     problems.append(_problem(setting, wrong, where))

@@ -155,7 +155,7 @@ def test_a_name_that_nobody_gave_is_announced(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["prodution", "../secrets", "/../x/../.env.production", "x" * 5000, "qa\n"])
+@pytest.mark.parametrize("name", ["eu-west", "../secrets", "/../x/../.env.production", "x" * 5000, "qa\n"])
 def test_an_unknown_name_reads_no_file_of_others_and_is_told(tmp_path: Path, name: str) -> None:
     """ENV-1, PRM-3, PRM-5: and the strict rules of production hold."""
     (tmp_path / ".env.production").write_text("A=own\n")

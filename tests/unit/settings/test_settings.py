@@ -111,12 +111,14 @@ WRONG = [
     ("HOLDFAST_JOURNAL_ORDER_BY", "X-User, X-Tenant", "the name of one header"),
     ("HOLDFAST_JOURNAL_ORDER_BY", "X-Üser", "the name of one header"),
     ("HOLDFAST_JOURNAL_ORDER_BY", "X User", "the name of one header"),
+    ("APP_ENV", "prodution", "did you mean production?"),
+    ("APP_ENV", "prodd", "must be development, staging, production or test"),
     ("HOLDFAST_MAX_WAITNG", "3", "did you mean HOLDFAST_MAX_WAITING?"),
     ("HOLDFAST_ZZZZ", "3", "is no setting of holdfast"),
 ]
 
 THEIRS = [
-    ("APP_ENV", "prodution", "did you mean production?"),
+    ("APP_ENV", "eu-west", "must be development, staging, production or test"),
     ("LOG_FORMAT", "%(message)s", "is '%(message)s' but must be human or json"),
     ("LOG_LEVEL", "chatty", "debug, info, warning, error or critical"),
     ("DATABASE_URL", "host=db dbname=shop password=hunter2", "must be a URL such as"),
