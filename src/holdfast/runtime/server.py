@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from holdfast.runtime.arriving import brings_more, patient
+from holdfast.runtime.heading import bounded
 
 logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start and stop lines would be ours twice
 
@@ -23,6 +24,7 @@ class Speech:
     """How uvicorn is to speak; `extra` are options of `uvicorn.Config` under its own names."""
 
     access_log: bool = False
+    headers_within: float = 60.0  # seconds from a request's first byte; no slow network takes so long
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -101,6 +103,7 @@ class Server:
     def __init__(self, app: Callable[..., Any], speech: Speech) -> None:
         options = {"log_config": None, "lifespan": "off", "access_log": speech.access_log, **speech.extra}
         self._config = uvicorn.Config(app, **options)
+        self._headers_within = speech.headers_within
         self._server = uvicorn.Server(self._config)
         self._listener: socket.socket | None = None
         self._told: set[Any] = set()  # to go, after their answer
@@ -111,7 +114,8 @@ class Server:
     async def listen(self, sock: socket.socket) -> None:
         """Accept connections on *sock* from now on."""
         self._config.load()
-        self._config.http_protocol_class = patient(self._config.http_protocol_class)
+        protocol: Any = self._config.http_protocol_class
+        self._config.http_protocol_class = patient(bounded(protocol, self._headers_within))
         self._server.lifespan = self._config.lifespan_class(self._config)
         self._listener = sock
         await self._server.startup(sockets=[sock])
