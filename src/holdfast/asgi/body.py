@@ -35,6 +35,7 @@ class Body:
 
     __slots__ = (
         "_ahead",
+        "_awaited",
         "_bound",
         "_dropped",
         "_ended",
@@ -58,6 +59,7 @@ class Body:
         self._dropped = False  # a part was given and not kept
         self._ended = False  # its last part has arrived
         self._gone = False
+        self._awaited = False  # somebody waits for a part that has not arrived
         self._left: asyncio.Future[None] | None = None  # settled when the client is gone
         self._ahead: asyncio.Task[Message] | None = None
         self._on_gone: Callable[[], None] | None = None
@@ -78,11 +80,13 @@ class Body:
             ahead = self._ahead
             if self._ended:
                 await self._until_gone()
-            elif ahead is None:
-                self._keep(await self._receive())
             else:
-                await asyncio.wait([ahead])
-                self._arrived(ahead)
+                await self._next_part(ahead)
+
+    @property
+    def awaited_at(self) -> int | None:
+        """How many bytes had arrived when somebody began to wait for more, who does so still."""
+        return self._size if self._awaited else None
 
     def keep(self, bound: int) -> None:
         """Keep *bound* bytes, if that is more than was said before. It has not been read yet."""
@@ -95,12 +99,7 @@ class Body:
         """
         self.rewind()
         while not self._dropped and self._size <= most and not self._ended and not self._gone:
-            ahead = self._ahead
-            if ahead is None:
-                self._keep(await self._receive())
-            else:
-                await asyncio.wait([ahead])
-                self._arrived(ahead)
+            await self._next_part(self._ahead)
         if self._dropped or self._size > most:
             raise BodyTooLongError(f"the body is longer than {most} bytes, or was not kept")
         if not self._ended:
@@ -185,6 +184,18 @@ class Body:
                 break
             self._arrived(ahead)
         return self._gone
+
+    async def _next_part(self, ahead: asyncio.Task[Message] | None) -> None:
+        """Wait for what has not arrived yet; *ahead* reads it already."""
+        self._awaited = True
+        try:
+            if ahead is None:
+                self._keep(await self._receive())
+            else:
+                await asyncio.wait([ahead])
+                self._arrived(ahead)
+        finally:
+            self._awaited = False
 
     async def _until_gone(self) -> None:
         """Nothing comes after the last part but that the client leaves, or that we hang up."""

@@ -38,7 +38,8 @@ class Stage(Protocol):
         ...
 
     def answer_held(self) -> None:
-        """Nobody waits any more: 503."""
+        """Nobody waits any more, for a database or for a body of which nothing comes: 503. To be asked
+        again and again: what is silent is found out in time."""
         ...
 
     def lock(self) -> None:
@@ -47,6 +48,10 @@ class Stage(Protocol):
 
     def sockets(self) -> set[asyncio.Task[None]]:
         """The tasks of WebSockets."""
+        ...
+
+    def end_sockets(self) -> None:
+        """Cancel them."""
         ...
 
     def cut(self) -> None:
@@ -113,8 +118,7 @@ class Stop:
         sockets_until = monotonic() + SOCKETS_S
         while (self.server.parting() or self.server.busy()) and monotonic() < cancel_at:
             if monotonic() > sockets_until:
-                for task in self.stage.sockets():
-                    task.cancel()
+                self.stage.end_sockets()
                 sockets_until = cancel_at
             await asyncio.sleep(TURN_S)
             self.stage.answer_held()  # a database may be found silent only now

@@ -81,6 +81,11 @@ class Stage:
     def sockets(self) -> set[asyncio.Task[None]]:
         return {one for one in self.open_sockets if not one.done()}
 
+    def end_sockets(self) -> None:
+        self._note("end sockets")
+        for one in self.open_sockets:
+            one.cancel()
+
     def named(self) -> list[str]:
         return ["GET /stream", "WebSocket chat"]
 
