@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def _run(options: Options, settings: Settings, told: logs.Logs, early: Sequence[
         BUS.publish(event)
     runner = asyncio.Runner(loop_factory=loop_factory())
     try:
-        return _Launch(options, settings, hold, told).run(runner)
+        return _Launch(options, settings, hold, told, unsubscribe).run(runner)
     finally:
         if not runner.get_loop().is_closed():
             runner.close()
@@ -108,8 +108,16 @@ def _run(options: Options, settings: Settings, told: logs.Logs, early: Sequence[
 class _Launch:
     """One start, on the server's loop."""
 
-    def __init__(self, options: Options, settings: Settings, hold: Holdfast, told: logs.Logs) -> None:
+    def __init__(
+        self,
+        options: Options,
+        settings: Settings,
+        hold: Holdfast,
+        told: logs.Logs,
+        hush: Callable[[], None],
+    ) -> None:
         self._options = options
+        self._hush = hush  # events are told no more
         self._settings = settings
         self._hold = hold
         self._told = told
@@ -176,7 +184,9 @@ class _Launch:
         return await self._stop()
 
     def _failed(self, failed: StartFailure, runner: asyncio.Runner) -> int:
-        # Now: what comes after it may wait for threads and tasks of the application.
+        # Now: what comes after it may wait for threads and tasks of the application. What happens to
+        # databases meanwhile is no news: the message is the last word.
+        self._hush()
         self._told.flush()
         self._departure.failed(failed.exit_status)
         status = say(failed, self._options.debug)

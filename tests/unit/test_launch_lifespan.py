@@ -90,6 +90,39 @@ def test_a_startup_that_fails_says_why_and_no_secret(tmp_path: Path, kind: str) 
             assert word not in one.output
 
 
+LOSES_LATE = """
+import asyncio
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from holdfast.events import BUS, DatabaseLost
+
+async def loses():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        BUS.publish(DatabaseLost(database="shop", target="postgresql://h/shop", cause="late", pool={}))
+        print("lost now", flush=True)
+
+@asynccontextmanager
+async def lifespan(app):
+    app.state.task = asyncio.create_task(loses())
+    await asyncio.sleep(0)
+    raise RuntimeError("no table")
+    yield
+
+app = FastAPI(lifespan=lifespan)
+"""
+
+
+def test_once_it_is_said_why_a_start_failed_nothing_else_is(tmp_path: Path) -> None:
+    """BOOT-6: what becomes of a database that has turned us away is no news after that."""
+    with run(tmp_path, ready=False, app=LOSES_LATE) as one:
+        assert one.process.wait(WITHIN) == 70, one.output
+        assert "no table" in one.output
+        assert "lost now" in one.output
+        assert "database_lost" not in one.output
+
+
 STOPPING = {
     "hangs": ("await asyncio.sleep(60)", 1, "abandoned the application's own shutdown"),
     "exits": ("raise SystemExit(3)", 0, "the application's shutdown failed"),

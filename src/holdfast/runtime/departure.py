@@ -38,7 +38,8 @@ class Departure:
         os._exit(128 + number)
 
     def failed(self, status: int) -> None:
-        """The start has failed: the process ends with *status*, whatever was begun."""
+        """The start has failed, and has said why: the process ends with *status*, whatever was begun. Only
+        who keeps it past its time is named."""
         leave_at(monotonic() + _FAILED_S, self._say_who_is_left, status)
 
     async def last(self, status: int, until: float = 0.0) -> None:
@@ -60,10 +61,12 @@ class Departure:
         self._say({name: value for name, value in fields.items() if value})
 
     def _say_who_is_left(self, threads: list[str], tasks: Sequence[str] = ()) -> None:
-        self._say({"tasks": list(tasks), "threads": threads})
+        self._say({"tasks": list(tasks), "threads": threads} if tasks or threads else None)
 
-    def _say(self, left: dict[str, object]) -> None:
-        self._told.write("error", "left with work still going on", left)
+    def _say(self, left: dict[str, object] | None) -> None:
+        """The last line, which names what is *left*; None: there is nobody to name, and no line."""
+        if left is not None:
+            self._told.write("error", "left with work still going on", left)
         self._told.close()
         sys.stdout.flush()
 
@@ -72,6 +75,7 @@ def left_behind(status: int) -> None:
     """The start has failed before there was a log: like `Departure.failed`, told on standard error."""
 
     def say(threads: list[str]) -> None:
-        print(f"left with work still going on: {', '.join(threads)}", file=sys.stderr)  # noqa: T201
+        if threads:
+            print(f"left with work still going on: {', '.join(threads)}", file=sys.stderr)  # noqa: T201
 
     leave_at(monotonic() + _FAILED_S, say, status)
