@@ -88,6 +88,11 @@ def _run(options: Options, settings: Settings, told: logs.Logs, early: Sequence[
     hold = Holdfast(settings)
     hold.started_by_hand = True
     unsubscribe = BUS.subscribe(EventLog(told.write, hold.incidents))
+
+    def hush() -> None:
+        unsubscribe()
+        hold.incidents.report = None
+
     told.gate = line_gate(hold.incidents)
     hold.metrics.counter(
         "holdfast_log_lines_dropped", "Log lines dropped, the queue was full", lambda: told.dropped
@@ -97,7 +102,7 @@ def _run(options: Options, settings: Settings, told: logs.Logs, early: Sequence[
         BUS.publish(event)
     runner = asyncio.Runner(loop_factory=loop_factory())
     try:
-        return _Launch(options, settings, hold, told, unsubscribe).run(runner)
+        return _Launch(options, settings, hold, told, hush).run(runner)
     finally:
         if not runner.get_loop().is_closed():
             runner.close()

@@ -114,7 +114,7 @@ class Incidents:
             if request.kind == "http" and not request.started and self._keep(request, said, now):
                 return False
             return self._told(said)
-        if (self._down or now < self._around_until) and is_noise(said):
+        if is_loss(said) or ((self._down or now < self._around_until) and is_noise(said)):
             return self._told(said)
         return True
 
@@ -135,11 +135,12 @@ class Incidents:
             self._let_through(kept)
 
     def let_go(self) -> None:
-        """Nobody will come for what is still kept: we are stopping."""
+        """Nobody will come for what is still kept, nor wait for a count: we are stopping."""
         with self._lock:
             left, self._kept = list(self._kept.values()), {}
         for kept in left:
             self._let_through(kept)
+        self._report_untold()
 
     def count(self, fingerprint: Fingerprint) -> Verdict:
         """How to tell a failure of this kind that has happened now."""
@@ -179,6 +180,14 @@ class Incidents:
             forgotten, self._reported = self.forgotten - self._reported, self.forgotten
         return Summary(forgotten, untold)
 
+    def _report_untold(self) -> None:
+        if self.report is None:
+            return
+        with self._lock:
+            self._seen, untold = settle(self._seen, self._clock.monotonic())
+        for fingerprint, times in untold.items():
+            self.report(fingerprint, times)
+
     def _keep(self, request: Request, said: Said, now: float) -> bool:
         with self._lock:
             kept = self._kept.get(id(request))
@@ -213,6 +222,15 @@ class Incidents:
                 said.full()
         if kept.over:
             kept.said[-1].counted(f"and {kept.over} more records of this request")
+
+
+def is_loss(said: Said) -> bool:
+    """Whether this is what a database library says of a lost connection. A request's own is known by its
+    ledger; who serves a WebSocket says it outside, and before anybody knows of an outage."""
+    if not isinstance(said.error, Exception):
+        return False
+    fault = classify(said.error)
+    return fault.transient and fault.lost and fault.category is Category.DATABASE_CONNECTION
 
 
 def is_noise(said: Said) -> bool:

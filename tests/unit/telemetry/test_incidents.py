@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from holdfast.context import REQUEST, Request
 from holdfast.events import DatabaseLost, DatabaseRecovered, DatabaseSuspected
@@ -237,6 +238,31 @@ def test_a_suspicion_counts_as_outage_until_it_is_confirmed(told, messages):
         pool.error("Exception during reset or similar")
 
     assert len(messages.records) == 1
+
+
+def test_a_lost_connection_is_told_in_full_once_before_anybody_knows_of_an_outage(told, messages):
+    """LOG-5: five WebSockets whose database went, and no request that knows."""
+    for _ in range(5):
+        lost = DBAPIError("SELECT 1", {}, OSError("gone"), connection_invalidated=True)
+        logging.getLogger("uvicorn.error").error("Exception in ASGI application\n", exc_info=lost)
+    for _ in range(2):  # another service's: none of our business
+        shop.error("no payment", exc_info=ConnectionResetError())
+
+    assert messages.texts == ["Exception in ASGI application\n", "no payment", "no payment"]
+    assert list(told.settle().counted.values()) == [4]
+
+
+def test_at_the_stop_what_was_only_counted_is_told(told, messages):
+    """LOG-5: a summary at the end, if that is the end of the process."""
+    reported = []
+    told.report = lambda fingerprint, times: reported.append((fingerprint.logger, times))
+    told.follow(LOST)
+    for _ in range(5):
+        pool.error("Exception during reset or similar")
+    told.let_go()
+    told.let_go()
+
+    assert reported == [(pool.name, 4)]
 
 
 async def test_forgotten_tasks_and_uvicorns_tracebacks_are_counted_during_an_outage(told, messages):
