@@ -168,18 +168,18 @@ def choice(*words: str) -> Callable[[str], str]:
     return read
 
 
-class Mistyped(ValueError):
+class MistypedError(ValueError):
     """What was meant is plain: it is nobody's own word."""
 
 
 def app_env(given: str) -> str:
-    """One of the four environments, and the usual other words for them. Raises `Mistyped` for a slip."""
+    """One of the four environments, and the usual other words for them. Raises `MistypedError` for a slip."""
     word = given.strip().lower()
     try:
         return choice(*APP_ENVS)(_APP_ENVS.get(word, word))
     except ValueError as error:
         if word.isalpha() and nearest(word, (*APP_ENVS, *_APP_ENVS), cutoff=0.8):
-            raise Mistyped(*error.args) from None
+            raise MistypedError(*error.args) from None
         raise
 
 

@@ -303,7 +303,7 @@ class Settings:
             except ValueError as error:
                 wrong, source = _quoted(setting, given, error), where.get(setting.name, "")
                 values.pop(attribute, None)  # *app_env* is for whoever said nothing
-                slip = isinstance(error, parse.Mistyped)
+                slip = isinstance(error, parse.MistypedError)
                 if not slip and may_be_theirs(setting.name, source, listens=listens):
                     ignored.append(Ignored(setting.name, wrong, OTHERWISE[setting.name], source))
                 else:
