@@ -60,6 +60,13 @@ async def serve_others(shop: Hooked, work: asyncio.Task[object]) -> None:
         await asyncio.sleep(0.02)
 
 
+async def hear_of_others(shop: Hooked) -> None:
+    """Nothing speaks against the database, and nothing is sent to it."""
+    while True:
+        shop.database.heard_at = monotonic()
+        await asyncio.sleep(0.02)
+
+
 @EACH
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_statement_that_was_lost_is_not_waited_for(shop: Hooked, proxy: Proxy, method: str) -> None:
@@ -125,6 +132,26 @@ async def test_a_login_that_was_lost_is_made_again(shop: Hooked, proxy: Proxy, m
 
     assert one == 1
     assert [one.server_waits_s for one in given_up] == [None]
+
+
+@EACH
+async def test_a_silence_that_takes_our_own_login_too_is_not_waited_for(shop: Hooked, proxy: Proxy) -> None:
+    """Silences in quick succession: the login that is to show that another was lost is lost as well."""
+    await shop.dispose()
+    with requested("GET"):
+        proxy.black_hole()
+        working = asyncio.create_task(shop.run(read))
+        hearing = asyncio.create_task(hear_of_others(shop))
+        await lose_bytes_of(working, proxy)
+        proxy.black_hole()
+        await lose_bytes_of(working, proxy)  # ours: nobody else sends anything
+        began = monotonic()
+        one = await working
+        took = monotonic() - began
+        hearing.cancel()
+
+    assert one == 1
+    assert took < RULES.trial
 
 
 @EACH

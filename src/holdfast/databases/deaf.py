@@ -5,6 +5,9 @@ way then waits on connections that will never speak again, while all others go o
 speaks against the database. A server says of each of its processes whether it works, or waits for
 its client, and since when. Of a login it cannot say it: one that is still out when a later one of
 ours has been let in is lost.
+
+Silences come in swarms, and the next one may take our own question, or our own login. No single
+one of them is waited for.
 """
 
 from __future__ import annotations
@@ -12,14 +15,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from itertools import count
 from typing import Any
 
 from holdfast.clock import Clock
 from holdfast.databases.database import Database, Session
 from holdfast.databases.link import Link, Opening
 from holdfast.databases.looking import AFTER_SILENCE, Watchfulness
-from holdfast.databases.post import Post
+from holdfast.databases.post import Post, Race
 from holdfast.events import Bus, ConnectionGivenUp
+
+_PAUSE = 0.2  # seconds at least between two questions
+_BESIDE = 0.4  # seconds after which whoever asks may be lost, and another asks beside it
+_AT_ONCE = 5  # of those
 
 
 class Deaf:
@@ -38,50 +46,102 @@ class Deaf:
         self._open = open_
 
     def question(self, post: Post, now: float) -> Coroutine[Any, Any, None] | None:
-        """What is to be asked now, if anything is out for long: at most once in a while."""
+        """What is to be asked now, if anything is out for long: about the same at most once in a while."""
         rules = self._rules
-        if now - post.asked_at <= rules.suspect_after:
+        asked_ago = now - post.asked_at
+        if asked_ago < _PAUSE:
             return None
         # Of several hosts each numbers its own processes: one could be taken for another's.
         late = overdue(post.database, now, rules) if post.database.driver.can_knock else {}
-        logins = late_logins(post.database, now - rules.suspect_after)
-        if not (late or logins):
+        judged = post.let_in - rules.suspect_after  # of logins before, it is known what becomes of them
+        logins = [one for one in late_logins(post.database, now - rules.suspect_after) if one.since >= judged]
+        since = [*late.values(), *(one.since for one in logins)]
+        if not since:
             return None
+        if asked_ago <= rules.suspect_after and max(since) < post.asked_at - rules.suspect_after:
+            return None  # nothing that was not late by then as well
         post.asked_at = now
         return self._ask(post, late, try_login=bool(logins))
 
+    def let_in(self, post: Post, began: float) -> None:
+        """A login of ours that was begun at *began* has been let in: what is out for longer is soon lost.
+
+        It proves nothing if it took long: others' may need as long.
+        """
+        post.login_s = self._clock.monotonic() - began
+        if post.login_s <= self._rules.trial:
+            post.let_in = began
+            before = began - self._rules.suspect_after
+            asyncio.get_running_loop().call_later(AFTER_SILENCE, self._end_logins, post, before)
+
+    def _end_logins(self, post: Post, before: float) -> None:
+        """End what has been out since *before*; each is told to end once, for its end takes a moment."""
+        for opening in late_logins(post.database, before):
+            if opening.since >= post.ended_before:
+                opening.end()
+                self._given_up(post.database, self._clock.monotonic() - opening.since, None)
+        post.ended_before = max(post.ended_before, before)
+
     async def _ask(self, post: Post, late: dict[Link, float], *, try_login: bool) -> None:
         """Ask about *late*, and end what will never be answered."""
-        began = self._clock.monotonic()
-        waiting = await self._told(post, [link.backend for link in late], afresh=try_login)
-        if waiting is None:
+        try:
+            waiting = await self._told(post, [link.backend for link in late], afresh=try_login)
+        except Exception:  # noqa: BLE001 - whatever a driver raises: it is asked again in a while
             return
         now = self._clock.monotonic()
         for link, sent_at in late.items():
-            waits = waiting.get(link.backend, 0.0)
+            waits = 0.0 if waiting is None else waiting.get(link.backend, 0.0)
             if deaf(link, sent_at, waits, now, self._rules):
                 given_up = partial(self._given_up, post.database, now - sent_at, waits)
                 link.abort_unless_answered(sent_at, given_up)
-        if try_login:
-            await asyncio.sleep(AFTER_SILENCE)
-            for opening in late_logins(post.database, began - self._rules.suspect_after):
-                opening.end()
-                self._given_up(post.database, self._clock.monotonic() - opening.since, None)
 
     async def _told(self, post: Post, backends: list[int], *, afresh: bool) -> dict[int, float] | None:
-        """What the server says, on a session that has just been let in if *afresh*; None: nothing."""
-        session = None if afresh else post.session
+        """What the server says, on a session that has just been let in if *afresh*; None: nothing.
+
+        What asks may be lost in a moment's silence as well. So that this costs no time-out, further
+        logins are begun beside it, further apart where they take their time; the first that is told
+        counts. Raises what refuses one.
+        """
+        apart = max(_BESIDE, 1.5 * post.login_s)
+        tried = post.session if afresh else None
+        with Race[dict[int, float]]() as race:
+            for number in count(1):
+                if number <= _AT_ONCE:
+                    ours = post.session if post.session is not tried else None  # another's, by now
+                    tried = ours or tried
+                    race.enter(self._asked(post, ours, backends))
+                if not race:
+                    break
+                told = await race.first(apart if number < _AT_ONCE else None)
+                if told is not None or post.database.away:
+                    return told
+        post.login_s = self._rules.trial  # or more, for all that we know
+        return None
+
+    async def _asked(self, post: Post, ours: Session | None, backends: list[int]) -> dict[int, float] | None:
+        """What the server says on *ours*, or on a session that it lets in now, which is ours from then on;
+        None: nothing. Raises what refuses to let us in."""
+        session = ours
         try:
             if session is None:
                 session = await self._open(post.database, self._rules.trial)
-                await post.keep(session)
-            if not backends:
-                return {}
-            return await asyncio.wait_for(session.waiting(backends), self._rules.silence)
-        except Exception:  # noqa: BLE001 - whatever a driver raises: it is asked again in a while
-            if post.session is session:
-                await post.keep(None)
-            return None
+            told: dict[int, float] = {}
+            if backends:
+                told = await asyncio.wait_for(session.waiting(backends), self._rules.silence)
+        except BaseException as error:
+            await self._drop(post, session)
+            if isinstance(error, TimeoutError) or (ours is not None and isinstance(error, Exception)):
+                return None
+            raise
+        if ours is None:
+            await post.keep(session)
+        return told
+
+    async def _drop(self, post: Post, session: Session | None) -> None:
+        if session is not None and session is post.session:
+            await post.keep(None)
+        elif session is not None:
+            await session.close()
 
     def _given_up(self, database: Database, outstanding: float, waits: float | None) -> None:
         self._bus.publish(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from holdfast.databases.database import Database, Session
 from holdfast.databases.monitor import Disconnected, State
 
+Answer = TypeVar("Answer")
 AT_ONCE = 8  # knocks at one silent database that may be under way together
 
 
@@ -47,6 +48,43 @@ class Knocks:
         return True
 
 
+class Race(Generic[Answer]):
+    """Several ways to one answer, under way at once; what is still out when it is left is ended."""
+
+    def __init__(self) -> None:
+        self._open: set[asyncio.Task[Answer | None]] = set()
+
+    def __enter__(self) -> Race[Answer]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for task in self._open:
+            task.cancel()
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def enter(self, way: Coroutine[Any, Any, Answer | None]) -> None:
+        """Try *way* as well."""
+        self._open.add(asyncio.ensure_future(way))
+
+    async def first(self, patience: float | None) -> Answer | None:
+        """The first answer, if it comes within *patience* seconds. None: not yet, or a way led nowhere.
+
+        Raises what a way raised.
+        """
+        done, self._open = await asyncio.wait(
+            self._open, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+        )
+        answers = [task.result() for task in done if task.exception() is None]
+        for answer in answers:
+            if answer is not None:
+                return answer
+        for task in done:
+            task.result()
+        return None
+
+
 class Post:
     """What the watch keeps for one database: its own session, and the tasks that ask."""
 
@@ -55,6 +93,9 @@ class Post:
         self.session: Session | None = None
         self.beating: asyncio.Future[None] | None = None  # a question to `session`: one at a time
         self.asked_at = 0.0  # monotonic: when the server was last asked whom it works for
+        self.let_in = 0.0  # monotonic: when our latest login that proves something was begun
+        self.ended_before = 0.0  # monotonic: others' logins that were begun before it have been told to end
+        self.login_s = 0.0  # what the latest login of ours took, as far as we know
         self._asking: asyncio.Task[None] | None = None
         self._reconnect: asyncio.Task[None] | None = None
         self._outlast: asyncio.Task[None] | None = None

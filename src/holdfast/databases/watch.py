@@ -320,6 +320,7 @@ class Watch:
             await session.close()
             raise
         database.vouched_at = self.clock.monotonic()
+        self._deaf.let_in(self._posts[database], began)
         return session
 
     async def _ping(self, post: Post) -> None:

@@ -24,6 +24,7 @@ class FakeSession:
         self.pings = 0
         self.lost = False
         self.closed = False
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def ping(self) -> None:
         self.pings += 1
@@ -36,7 +37,16 @@ class FakeSession:
         return self._driver.writable
 
     async def waiting(self, backends: Iterable[int]) -> dict[int, float]:
-        await self._driver.answer()
+        asking = asyncio.ensure_future(self._driver.answer())
+        self._asking.add(asking)
+        try:
+            await asyncio.wait([asking])
+        finally:
+            self._asking.discard(asking)
+            asking.cancel()
+        if self.closed:
+            raise ConnectionResetError("the connection is closed")
+        await asking
         asked = list(backends)
         self._driver.asked.append(asked)
         return {
@@ -44,7 +54,10 @@ class FakeSession:
         }
 
     async def close(self) -> None:
+        """Whoever still asks on it gets an error."""
         self.closed = True
+        for asking in self._asking:
+            asking.cancel()
 
 
 class FakeDriver:
