@@ -263,7 +263,7 @@ def test_a_terminal_that_closes_stops_it_in_order(tmp_path: Path) -> None:
         os.close(theirs)
         read_until(ours, b"ready: http://")
         with one.ask("/slow") as asking:
-            read_until(ours, b"slow begins")
+            read_until(ours, b"slow begins\r\n")
             os.close(ours)
 
             assert b"done" in whole(asking)

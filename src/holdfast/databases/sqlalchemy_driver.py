@@ -24,7 +24,8 @@ LIBRARIES: dict[str, Any] = {"asyncpg": asyncpg, "psycopg": psycopg}
 PORTS = {"postgresql": 5432}
 # Of our own role and database: behind a pooler, the number is not that of a process of the server.
 _WAITING = """SELECT pid, CAST(extract(epoch FROM clock_timestamp() - state_change) AS float8)
- FROM pg_stat_activity WHERE pid = ANY(CAST('{{{}}}' AS int[])) AND state LIKE 'idle{}'
+ FROM pg_stat_activity WHERE pid = ANY(CAST('{{{}}}' AS int[])) AND (state LIKE 'idle{}'
+ OR wait_event = 'ClientRead' AND NOT query ~* '\\mcopy\\M')
  AND usename = current_user AND datname = current_database()"""
 _BESIDE: set[asyncio.Future[Any]] = set()
 _CLOSE_S = 1.0  # to wait for the end of a connection: it comes at once, or whenever it comes
