@@ -31,6 +31,7 @@ from transacting import told
 
 from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.proxy import Proxy
+from holdfast.drill.toxics import Timeout
 from holdfast.events import ConnectionGivenUp, DatabaseLost
 
 EACH = pytest.mark.parametrize("flavour", POSTGRESQL, ids=str)
@@ -91,6 +92,30 @@ async def test_a_statement_that_was_lost_is_not_waited_for(shop: Hooked, proxy: 
     assert [one.database for one in given_up] == ["shop"]
     assert lost == []
     assert (took < RULES.max_wait) is (method == "GET")
+
+
+@EACH
+async def test_a_statement_whose_answer_was_lost_is_not_waited_for(shop: Hooked, proxy: Proxy) -> None:
+    """asyncpg has a new statement described before it sends the rest: until then the server is neither
+    idle nor at work, it waits for us in the middle of a message."""
+
+    def work(connection) -> None:
+        connection.execute(text("SELECT 1"))
+        proxy.add(Timeout(0))
+        connection.execute(text("SELECT 2 AS never_asked_before"))
+
+    with told(ConnectionGivenUp) as given_up:
+        began = monotonic()
+        with requested("GET"):
+            working = asyncio.create_task(shop.run(work))
+            await lose_bytes_of(working, proxy)
+        await serve_others(shop, working)
+        took = monotonic() - began
+
+    with pytest.raises(DBAPIError):
+        working.result()
+    assert [one.database for one in given_up] == ["shop"]
+    assert took < RULES.max_wait + 0.5
 
 
 @pytest.mark.parametrize("flavour", [one for one in POSTGRESQL if not one.is_async], ids=str)

@@ -198,7 +198,9 @@ class Link:
             return []
         pieces = [piece]
         for toxic, memory in stream.toxics:
-            stream.lost = stream.lost or (isinstance(toxic, Timeout) and bool(piece.data))
+            if isinstance(toxic, Timeout) and piece.data:
+                stream.lost = True
+                self._proxy.count(vanished=len(piece.data))
             pieces = plan(toxic, pieces, memory, self._proxy.dice)
         return pieces
 

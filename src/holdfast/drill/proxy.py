@@ -39,7 +39,7 @@ class Counters:
     downstream: int = 0  # bytes delivered to clients
     resets: int = 0  # connections that the proxy has reset
     cuts: int = 0  # of these by `cut_when` and `cut_after`
-    vanished: int = 0  # bytes that a black hole took
+    vanished: int = 0  # bytes that a black hole, or a `Timeout`, took
 
 
 @dataclass(slots=True)
