@@ -38,7 +38,7 @@ from holdfast.databases.monitor import (
     probe_delay,
     step,
 )
-from holdfast.databases.post import Knocks, Post
+from holdfast.databases.post import Knocks, Post, Race
 from holdfast.databases.writes import Writes
 from holdfast.events import (
     BUS,
@@ -53,6 +53,7 @@ from holdfast.faults.said import said
 from holdfast.faults.verdicts import shuts_out
 
 SWEEP_EVERY = 0.1
+_LOGINS = 3  # of ours to one database, under way at once
 
 
 class Watch:
@@ -286,8 +287,7 @@ class Watch:
             if database.heard_at > began and not log_in:
                 self._happen(database, Heard())
             else:
-                silent = isinstance(error, TimeoutError)
-                self._happen(database, Failed(sent_in, said(error), silent))
+                self._happen(database, Failed(sent_in, said(error), isinstance(error, TimeoutError)))
         else:
             self._happen(database, Answered(sent_in))
 
@@ -295,7 +295,7 @@ class Watch:
         """A new session in place of ours. A server that turns a newcomer away, being full or not knowing
         its password any more, is there for those it has let in before: what lives is left alone."""
         try:
-            await post.keep(await self._open(post.database, self.rules.connect_timeout))
+            await post.keep(await self._let_in(post))
         except Exception as error:
             if not shuts_out(classify(error, database=True)) or not await self._lives(post):
                 raise
@@ -310,6 +310,18 @@ class Watch:
             else:
                 return True
         return holds_on(post.database)
+
+    async def _let_in(self, post: Post) -> Session:
+        """A fresh login. It gets the whole connect timeout, for a slow server takes its time; but another
+        moment's silence may have taken it, so after a while others are begun beside it."""
+        apart = max(self.rules.silence, 1.5 * post.login_s)
+        with Race[Session]() as race:
+            for number in range(_LOGINS):
+                race.enter(self._open(post.database, self.rules.connect_timeout))
+                session = await race.first(None if number == _LOGINS - 1 else apart)
+                if session is not None:
+                    return session
+        raise TimeoutError("no login was answered")
 
     async def _open(self, database: Database, timeout: float) -> Session:
         began = self.clock.monotonic()
@@ -338,13 +350,13 @@ class Watch:
                 database.vouched_at = self.clock.monotonic()
                 database.latency_s = database.vouched_at - began
                 return
-        await post.keep(await self._open(database, self.rules.connect_timeout))
+        await post.keep(await self._let_in(post))
 
     async def _reconnect(self, post: Post, sent_in: int) -> None:
         """The one prober: knocks until a byte comes back, then logs in, until it is let in.
 
         Knocks into silence overlap, the oldest making room, so that the first breath after it is
-        heard soon; a login gets the whole connect timeout, for a slow server takes its time.
+        heard soon.
         """
         database = post.database
         number = 0
@@ -356,10 +368,9 @@ class Watch:
                     if database.driver.can_knock and not await knocks.heard(silent):
                         self._missed(database, number, Failed(sent_in, "no answer", silent=True), silent)
                         continue
-                    if not (
-                        database.state.silent and database.driver.can_knock
-                    ):  # one that refused may still be starting up
-                        await post.keep(await self._open(database, self.rules.connect_timeout))
+                    knocked = database.state.silent and database.driver.can_knock
+                    if not knocked:  # one that refused may still be starting up
+                        await post.keep(await self._let_in(post))
                 except Exception as error:  # noqa: BLE001 - whatever a driver raises means: not yet
                     self._missed(database, number, Failed(sent_in, said(error)), refused)
                     await asyncio.sleep(refused)

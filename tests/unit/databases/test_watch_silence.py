@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fake_driver import Mode
+from fake_driver import FakeSession, Mode
 from stand import Stand, a_request
 
 from holdfast.databases.link import Opening
@@ -171,5 +171,43 @@ def test_a_ping_that_the_living_server_left_unanswered_ends_its_connection(stand
 
         assert await until(lambda: link.cut) < 1.5
         assert not stand.database.away
+
+    stand.play(scene)
+
+
+def test_a_login_of_ours_that_a_moments_silence_takes_costs_a_second(stand: Stand) -> None:
+    """DB-12: others are begun beside it; one that is lost would hold everybody for its whole time-out."""
+
+    async def scene(stand: Stand) -> None:
+        lost = asyncio.Event()
+        open_ = stand.driver.open
+
+        async def swallowed() -> FakeSession:
+            stand.driver.open = open_  # type: ignore[method-assign]
+            stand.driver.logins += 1
+            await lost.wait()
+            raise AssertionError
+
+        stand.driver.open = swallowed  # type: ignore[method-assign]
+        stand.database.broken("reset")
+        await until(lambda: stand.driver.logins)
+        assert await until(lambda: stand.database.settled) < 1.5
+
+        assert stand.driver.logins == 2
+        assert len(stand.driver.sessions) == 1
+
+    stand.play(scene)
+
+
+def test_a_server_that_takes_its_time_is_asked_once(stand: Stand) -> None:
+    async def scene(stand: Stand) -> None:
+        stand.driver.latency = 0.9  # of a login, and again of the question after it
+        await stand.watch.connect(stand.database, 10.0)
+        stand.database.broken("reset")
+        await until(lambda: stand.database.settled)
+
+        assert stand.driver.logins == 2
+        assert stand.driver.most_under_way == 1
+        assert stand.names() == ["DatabaseSuspected"]
 
     stand.play(scene)
