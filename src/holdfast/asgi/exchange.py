@@ -229,10 +229,11 @@ class Exchange:
             self._look_again()
         elif not ledger.writing:
             self.replay.background(self.flush())
-        elif kept_for < (WHOLE_S if whole else OPEN_S):
+        elif kept_for < (WHOLE_S if whole else OPEN_S if ledger.open_writes > 0 else _LOOK_S):
             self._look_again()
         else:
-            self.replay.tell.answered_early(self.request, self.status, kept_for)
+            if whole or ledger.open_writes > 0:  # else it is a stream, and saves at its end what it was about
+                self.replay.tell.answered_early(self.request, self.status, kept_for)
             self.replay.background(self.flush())
 
     def _settle_timer(self) -> None:

@@ -40,7 +40,7 @@ def stop_listening() -> None:
 
 def _begun(session: Session, transaction: SessionTransaction) -> None:
     request = REQUEST.get()
-    if request is not None and transaction.parent is None:
+    if request is not None and transaction.parent is None and not request.safe:
         request.ledger.unsaved.append(partial(_has_unsaved, weakref.ref(session)))
 
 

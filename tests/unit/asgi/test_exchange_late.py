@@ -92,6 +92,42 @@ def test_what_a_session_has_not_sent_yet_keeps_the_answer_back(run, clock) -> No
     assert (client.status, client.body) == (201, b"created")
 
 
+def test_a_stream_does_not_wait_for_what_it_saves_at_its_end(run, clock) -> None:
+    """PRM-5: a conversation is added to a session, told word by word, and saved when it is over."""
+    client = Client()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        ledger().unsaved.append(lambda: True)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"word", "more_body": True})
+        await asyncio.sleep(0.15)
+        assert client.body == b"word"
+        await send({"type": "http.response.body", "body": b"s"})
+
+    house = House(app, clock)
+    run(house.ask("POST", client=client))
+
+    assert client.body == b"words"
+    assert not [one for one in house.told if isinstance(one, AnsweredEarly)]
+
+
+def test_one_that_comes_in_pieces_and_is_whole_at_once_is_no_stream(run, clock) -> None:
+    """Middleware cuts answers into pieces."""
+    client = Client()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        ledger().unsaved.append(lambda: True)
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": b"created", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        await asyncio.sleep(3)
+        assert client.sent == []
+
+    run(House(app, clock).ask("POST", client=client))
+
+    assert client.body == b"created"
+
+
 def test_a_read_is_not_kept_for_what_a_session_has_not_sent(run, clock) -> None:
     client = Client()
 
