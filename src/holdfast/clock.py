@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -34,11 +34,22 @@ class SystemClock:
 SYSTEM_CLOCK = SystemClock()
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def within(
+    seconds: float,
+    work: Coroutine[Any, Any, T],
+    undo: Callable[[T], Coroutine[Any, Any, None]] | None = None,
+) -> T:
     """The result of *work*, done in a task of its own; raises TimeoutError after so many seconds.
 
     What `asyncio.wait_for` promises, which until Python 3.12 forgot a cancellation that came in the same
-    turn of the loop as the result.
+    turn of the loop as the result. A result that comes in the turn in which nobody wants it any more
+    is undone.
     """
-    async with asyncio.timeout(seconds):
-        return await asyncio.ensure_future(work)
+    doing = asyncio.ensure_future(work)
+    try:
+        async with asyncio.timeout(seconds):
+            return await doing
+    except BaseException:
+        if undo is not None and doing.done() and not doing.cancelled() and doing.exception() is None:
+            await undo(doing.result())
+        raise

@@ -259,8 +259,9 @@ class Watch:
             case Suspect(cause=cause, broken=True):
                 self.bus.publish(DatabaseSuspected(database=name, cause=cause))
             case Disconnected(cause=cause):
-                lost = DatabaseLost(database=name, target=target, cause=cause, pool=database.pool())
-                self.bus.publish(lost)
+                self.bus.publish(
+                    DatabaseLost(database=name, target=target, cause=cause, pool=database.pool())
+                )
             case Recovering(since=since, lost_at=lost_at, attempts=attempts):
                 back = DatabaseRecovered(
                     database=name,
@@ -270,8 +271,6 @@ class Watch:
                     waiting=self.waiting(name),
                 )
                 self.bus.publish(back)
-            case _:
-                pass
 
     # ---- asking ---------------------------------------------------------------------------------
 
@@ -295,7 +294,7 @@ class Watch:
         """A new session in place of ours. A server that turns a newcomer away, being full or not knowing
         its password any more, is there for those it has let in before: what lives is left alone."""
         try:
-            await post.keep(await self._let_in(post))
+            await self._let_in(post)
         except Exception as error:
             if not shuts_out(classify(error, database=True)) or not await self._lives(post):
                 raise
@@ -311,21 +310,23 @@ class Watch:
                 return True
         return holds_on(post.database)
 
-    async def _let_in(self, post: Post) -> Session:
-        """A fresh login. It gets the whole connect timeout, for a slow server takes its time; but another
-        moment's silence may have taken it, so after a while others are begun beside it."""
+    async def _let_in(self, post: Post) -> None:
+        """Log in afresh. That may take the whole connect timeout, for servers can be slow; or a moment's
+        silence has taken it, so after a while others are begun beside."""
         apart = max(self.rules.silence, 1.5 * post.login_s)
-        with Race[Session]() as race:
+        with Race[bool]() as race:
             for number in range(_LOGINS):
-                race.enter(self._open(post.database, self.rules.connect_timeout))
-                session = await race.first(None if number == _LOGINS - 1 else apart)
-                if session is not None:
-                    return session
-        raise TimeoutError("no login was answered")
+                race.enter(self._enter(post))
+                if await race.first(None if number == _LOGINS - 1 else apart):
+                    return
+
+    async def _enter(self, post: Post) -> bool:
+        await post.keep(await self._open(post.database, self.rules.connect_timeout))
+        return True
 
     async def _open(self, database: Database, timeout: float) -> Session:
         began = self.clock.monotonic()
-        session = await within(timeout, database.driver.open())
+        session = await within(timeout, database.driver.open(), lambda unwanted: unwanted.close())
         try:
             await within(max(0.1, timeout - (self.clock.monotonic() - began)), session.ping())
         except BaseException:
@@ -350,13 +351,12 @@ class Watch:
                 database.vouched_at = self.clock.monotonic()
                 database.latency_s = database.vouched_at - began
                 return
-        await post.keep(await self._let_in(post))
+        await self._let_in(post)
 
     async def _reconnect(self, post: Post, sent_in: int) -> None:
         """The one prober: knocks until a byte comes back, then logs in, until it is let in.
 
-        Knocks into silence overlap, the oldest making room, so that the first breath after it is
-        heard soon.
+        Knocks into silence overlap, the oldest making room, so that the first breath after it is heard soon.
         """
         database = post.database
         number = 0
@@ -370,7 +370,7 @@ class Watch:
                         continue
                     knocked = database.state.silent and database.driver.can_knock
                     if not knocked:  # one that refused may still be starting up
-                        await post.keep(await self._let_in(post))
+                        await self._let_in(post)
                 except Exception as error:  # noqa: BLE001 - whatever a driver raises means: not yet
                     self._missed(database, number, Failed(sent_in, said(error)), refused)
                     await asyncio.sleep(refused)

@@ -8,6 +8,7 @@ import pytest
 from fake_driver import FakeSession, Mode
 from stand import Stand, a_request
 
+from holdfast.clock import within
 from holdfast.databases.link import Opening
 from holdfast.databases.monitor import Suspect
 from jumping import until
@@ -211,3 +212,49 @@ def test_a_server_that_takes_its_time_is_asked_once(stand: Stand) -> None:
         assert stand.names() == ["DatabaseSuspected"]
 
     stand.play(scene)
+
+
+def test_two_logins_of_ours_that_get_in_at_once_leave_one_session(stand: Stand) -> None:
+    async def scene(stand: Stand) -> None:
+        both = asyncio.Event()
+        open_ = stand.driver.open
+
+        async def held() -> FakeSession:
+            await both.wait()
+            return await open_()
+
+        stand.driver.open = held  # type: ignore[method-assign]
+        stand.database.broken("reset")
+        await asyncio.sleep(1.5)
+        both.set()
+        await until(lambda: stand.database.settled)
+        await asyncio.sleep(1)
+
+        assert len(stand.driver.sessions) == 2
+        assert [one.closed for one in stand.driver.sessions].count(False) == 1
+
+    stand.play(scene)
+
+
+async def test_what_comes_when_nobody_wants_it_any_more_is_undone() -> None:
+    undone: list[str] = []
+
+    async def undo(result: str) -> None:
+        undone.append(result)
+
+    wanted = asyncio.get_running_loop().create_future()
+
+    async def work() -> str:
+        await wanted
+        return "session"
+
+    doing = asyncio.ensure_future(within(60.0, work(), undo))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    wanted.set_result(None)
+    await asyncio.sleep(0)  # it is done, and whoever awaits it has not been told
+    doing.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await doing
+    assert undone == ["session"]
