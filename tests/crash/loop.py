@@ -24,7 +24,7 @@ import aiohttp
 from operations import follow
 from oracle import Due, Violation, due, judge
 from orders import PATIENCE, Order, Orders
-from running import ASYNCPG, PSYCOPG, SYNC
+from running import ASYNCPG, LATE, PSYCOPG, SYNC
 from schedule import Planned, dice_of, draw, silent_until
 from stage import Plot, Stage, stage
 
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 RATE = 100.0
 LOAD = (3.0, 5.0)  # seconds of load in a round
-PLOTS = tuple(Plot(shop, journal) for shop in (ASYNCPG, PSYCOPG, SYNC) for journal in (False, True))
+PLOTS = (
+    *(Plot(shop, journal) for shop in (ASYNCPG, PSYCOPG, SYNC) for journal in (False, True)),
+    Plot(LATE, journal=False),
+)
 
 
 @dataclass(slots=True)

@@ -51,6 +51,7 @@ ASYNCPG = Shop("asyncpg", "asyncpg_shop:app", "asyncpg")
 PSYCOPG = Shop("psycopg", "psycopg_shop:app", "psycopg")
 SYNC = Shop("sync", "sync_shop:app", "psycopg")
 LITESTAR = Shop("litestar", "litestar_shop:create_app", "asyncpg", factory=True)
+LATE = Shop("late", "late_shop:app", "asyncpg")  # saves after it has answered
 EVERY_SHOP = (ASYNCPG, PSYCOPG, SYNC, LITESTAR)
 
 

@@ -13,14 +13,13 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from running import Running, Shop, running
+from running import LATE, Running, running
 from scene import scene
 
 from holdfast.drill.postgresql import PostgreSQL
 from holdfast.drill.servers import real_server
 from load import Shape
 
-LATE = Shop("late", "late_shop:app", "asyncpg")
 ROUTES = ("/orders", "/flushed", "/forgiving", "/threads", "/threads/flushed")
 REFUSES = """
 CREATE TABLE IF NOT EXISTS refusal (code text);
