@@ -33,7 +33,7 @@ class Entrance:
     async def passes(self, exchange: Exchange) -> bool:
         """Past the key and the door; False when it has been answered, or dropped, instead."""
         door = self._replay.door
-        if not await self._unlocked(exchange):
+        if door.locked and await self._turned_away(exchange):
             return False
         if not exchange.request.safe:
             if self._replay.absence.lately() and await self._abandoned(exchange):
@@ -44,12 +44,12 @@ class Entrance:
             return False
         if exchange.claim is not None and not await self._keyed.is_first(exchange):
             return False
-        return await self._unlocked(exchange)
+        return not door.locked or not await self._turned_away(exchange)
 
-    async def _unlocked(self, exchange: Exchange) -> bool:
-        if self._replay.door.locked and RERUN not in exchange.scope:
-            await self._replay.refuse(exchange, "shutting_down")
+    async def _turned_away(self, exchange: Exchange) -> bool:
+        if RERUN in exchange.scope:
             return False
+        await self._replay.refuse(exchange, "shutting_down")
         return True
 
     async def _abandoned(self, exchange: Exchange) -> bool:

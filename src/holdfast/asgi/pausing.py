@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from holdfast.asgi.line import Verdict
 from holdfast.context import Ledger
 from holdfast.databases.database import Database, wake
+from holdfast.faults.verdicts import READ_ONLY
 from holdfast.guard.allowance import PROCESS_BUDGET
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ _APART_S = 0.01  # between the attempts of two who rest: hundreds at once would 
 
 def passes_soon(ledger: Ledger) -> bool:
     """Whether the attempt failed because its server lets nobody in, or takes no writes, for a while."""
-    return ledger.fault is not None and (ledger.fault.code == FULL or ledger.read_only is not None)
+    code = None if ledger.fault is None else ledger.fault.code
+    return code == FULL or (code == READ_ONLY and ledger.read_only is not None)
 
 
 class Pausing:
@@ -78,10 +80,15 @@ class Pausing:
         return True
 
     async def until_writable(self, exchange: Exchange, database: Database) -> Verdict:
-        """Wait until *database* takes writes, in no line: hundreds of attempts would only be refused."""
+        """Wait until *database* takes writes, in no line: hundreds of attempts would only be refused.
+
+        The time of the attempts counts, too: one that is refused again and again is told.
+        """
         door, loop = self._door, asyncio.get_running_loop()
         if database.clock.monotonic() - database.refusing_since > door.rules.fail_fast_after:
             return Verdict.OUTAGE_TOO_LONG
+        if monotonic() - exchange.request.arrived_at > door.rules.max_wait:
+            return Verdict.TIMED_OUT
         writable = loop.create_future()
         forget = database.when_writable(partial(wake, loop, writable))
         try:

@@ -238,33 +238,26 @@ class Database:
 
         Called at once, in the caller's thread, when they may go already.
         """
-        key = id(wake)
-        with self._lock:
-            waiting = not self.settled and not self.dismissed
-            if waiting:
-                self._waiters[key] = wake
-        if not waiting:
-            wake()
-
-        def forget() -> None:
-            with self._lock:
-                self._waiters.pop(key, None)
-
-        return forget
+        return self._when(lambda: self.settled or self.dismissed, self._waiters, wake)
 
     def when_writable(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call *wake* once when it takes writes, as `when_settled`; the result takes it back."""
+        return self._when(lambda: self.takes_writes, self._writers, wake)
+
+    def _when(
+        self, true: Callable[[], bool], waiting: dict[int, Callable[[], None]], wake: Callable[[], None]
+    ) -> Callable[[], None]:
         key = id(wake)
         with self._lock:
-            waiting = not self.takes_writes
-            if waiting:
-                self._writers[key] = wake
-        if not waiting:
+            waits = not true()
+            if waits:
+                waiting[key] = wake
+        if not waits:
             wake()
 
         def forget() -> None:
             with self._lock:
-                self._writers.pop(key, None)
+                waiting.pop(key, None)
 
         return forget
 

@@ -44,7 +44,11 @@ def brings_more(connection: Any) -> bool:
 
 def has_bytes(transport: Any) -> bool:
     """Whether something has arrived on *transport* that the loop has not read yet."""
-    sock = transport.get_extra_info("socket")
+    return is_ready(transport.get_extra_info("socket"))
+
+
+def is_ready(sock: Any) -> bool:
+    """Whether something lies at *sock*, a socket or what looks like one: bytes, or at a listener a client."""
     if sock is None or sock.fileno() < 0:
         return False
     poll = select.poll()

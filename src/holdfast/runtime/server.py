@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 
 import uvicorn
 
-from holdfast.runtime.arriving import brings_more, patient
+from holdfast.runtime.arriving import brings_more, is_ready, patient
 from holdfast.runtime.heading import bounded
 
 logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its start and stop lines would be ours twice
@@ -54,15 +53,6 @@ def _handshake(connection: Any) -> bool | None:
     event = getattr(connection, "handshake_completed_event", None)
     done = getattr(connection, "handshake_complete", None) if event is None else event.is_set()
     return None if done is None else bool(done)
-
-
-def _knocks(listener: socket.socket | None) -> bool:
-    """Whether somebody is connected whom the loop has not let in yet."""
-    if listener is None or listener.fileno() < 0:
-        return False
-    poll = select.poll()
-    poll.register(listener.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 class _NotTold(logging.Filter):
@@ -126,7 +116,7 @@ class Server:
         of which some loops make one a turn."""
         until = asyncio.get_running_loop().time() + LET_IN_S
         await self._turns()
-        while _knocks(self._listener) and asyncio.get_running_loop().time() < until:
+        while is_ready(self._listener) and asyncio.get_running_loop().time() < until:
             await self._turns()
         for listener in self._server.servers:
             listener.close()

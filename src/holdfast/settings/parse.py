@@ -178,8 +178,10 @@ def app_env(given: str) -> str:
     try:
         return choice(*APP_ENVS)(_APP_ENVS.get(word, word))
     except ValueError as error:
-        if word.isalpha() and nearest(word, (*APP_ENVS, *_APP_ENVS), cutoff=0.8):
-            raise MistypedError(*error.args) from None
+        near = nearest(word, (*APP_ENVS, *_APP_ENVS), cutoff=0.8)
+        if near and word.isalpha():
+            listed, _, _ = str(error).partition(";")
+            raise MistypedError(f"{listed}; did you mean {near}?") from None
         raise
 
 

@@ -118,4 +118,5 @@ def _refuse(environment: Environment, problems: tuple[Problem, ...], lacking: tu
     told = {one.name for one in problems}
     everything = (*environment.problems, *problems, *(one for one in lacking if one.name not in told))
     if everything:
-        raise Misconfigured(everything, environment.own)
+        own = "" if any(one.name == "APP_ENV" for one in everything) else environment.own
+        raise Misconfigured(everything, own)  # the file of an environment that there is not helps nobody

@@ -116,7 +116,7 @@ class Course:
         if self._charged and request is not None:
             ledger = request.ledger
             if any(ledger.error is one for one in self._charged):
-                ledger.fault = ledger.error = ledger.lost = None
+                ledger.fault = ledger.error = ledger.lost = ledger.read_only = None
         self._charged.clear()
 
     def patience(self, database: Database) -> float | None:

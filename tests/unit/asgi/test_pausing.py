@@ -94,6 +94,25 @@ def test_after_a_long_time_without_writes_it_is_told_at_once(run, clock) -> None
     assert clock.now < 1100.1
 
 
+def test_who_is_refused_again_and_again_is_told_in_time(run, house: House) -> None:
+    """REQ-3: each time somebody finds that it takes writes, and each time it does not: attempts count."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        app.runs += 1
+        await asyncio.sleep(1.5)
+        house.main.watched_by(lambda *_: None)
+        error = refuses_to_write(house)
+        asyncio.get_running_loop().call_soon(house.main.writes_again, 0.0)
+        raise error
+
+    app.runs = 0
+    house.writes = app
+
+    assert run(house.ask("POST", headers=KEY)).status == 503
+    assert house.writes.runs == 7
+    assert house.clock.now < 1011.0
+
+
 def test_one_that_was_begun_as_read_only_by_its_application_is_told(run, house: House) -> None:
     """Nothing that waits would help: it is tried as often as any failure that may pass."""
 

@@ -330,3 +330,12 @@ def test_a_port_that_the_application_declares_has_no_default(tmp_path: Path) -> 
     assert "PORT is missing; .env.example names it | where the proxy looks | for example PORT=8000" in str(
         refused.value
     )
+
+
+def test_the_file_of_a_mistyped_environment_is_not_what_is_to_be_mended(tmp_path: Path) -> None:
+    """ENV-3."""
+    with pytest.raises(Misconfigured) as refused:
+        read_environment(wanted(tmp_path), {"APP_ENV": "prodd"})
+
+    assert "did you mean prod?" in str(refused.value)
+    assert ".env.prodd" not in str(refused.value)

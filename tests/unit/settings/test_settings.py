@@ -112,7 +112,7 @@ WRONG = [
     ("HOLDFAST_JOURNAL_ORDER_BY", "X-Üser", "the name of one header"),
     ("HOLDFAST_JOURNAL_ORDER_BY", "X User", "the name of one header"),
     ("APP_ENV", "prodution", "did you mean production?"),
-    ("APP_ENV", "prodd", "must be development, staging, production or test"),
+    ("APP_ENV", "prodd", "must be development, staging, production or test; did you mean prod?"),
     ("HOLDFAST_MAX_WAITNG", "3", "did you mean HOLDFAST_MAX_WAITING?"),
     ("HOLDFAST_ZZZZ", "3", "is no setting of holdfast"),
 ]
