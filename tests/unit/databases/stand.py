@@ -13,7 +13,7 @@ from fake_driver import FakeDriver, Mode
 
 from holdfast.context import Request
 from holdfast.databases.database import Database
-from holdfast.databases.link import Link
+from holdfast.databases.link import Link, Opening
 from holdfast.databases.looking import Watchfulness
 from holdfast.databases.watch import Watch
 from holdfast.events import Bus, Event
@@ -82,3 +82,24 @@ class Stand:
 def a_request(method: str = "GET") -> Request:
     """One that arrived long ago and may take for ever."""
     return Request("id", method, "/", arrived_at=0.0, deadline_at=1e9)
+
+
+BACKEND = 4711  # number of the server's process behind what is `sent`
+
+
+def sent(stand: Stand, request: Request | None = None) -> Link:
+    """A connection on which something has just been sent, whose server can be asked about it."""
+    link = stand.sent(request or a_request())
+    link.backend = BACKEND
+    return link
+
+
+def opens(stand: Stand, ended: list[float], *, login: bool = True) -> None:
+    """Somebody waits for a connection."""
+    since, number = stand.clock.now, len(stand.database.connecting)
+
+    def end() -> None:
+        ended.append(stand.clock.now - since)
+        del stand.database.connecting[number]
+
+    stand.database.connecting[number] = Opening(since, end, login)
